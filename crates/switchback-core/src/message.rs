@@ -1,0 +1,288 @@
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use crate::{Error, ErrorKind};
+
+/// One application message: a Unicode string or a byte string of any length, empty included.
+///
+/// A message is immutable and cheap to clone: clones share the payload. Every transport delivers
+/// it bit for bit as it was sent, and keeps text apart from binary.
+///
+/// A message that goes to many connections is [prepared](Message::prepare) first: it then carries
+/// one slot per [wire form](WireForm), so that each form is encoded once, whatever the number of
+/// receivers.
+#[derive(Clone)]
+pub struct Message {
+    payload: Payload,
+    prepared: Option<Arc<Prepared>>,
+}
+
+#[derive(Clone)]
+enum Payload {
+    Text(ByteString),
+    Binary(Bytes),
+}
+
+/// Whether a [`Message`] is text or binary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MessageKind {
+    /// A Unicode string, UTF-8 on the wire.
+    Text,
+    /// A byte string.
+    Binary,
+}
+
+/// A form in which a message travels, and in which its encoding can be shared by many connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WireForm {
+    /// An unmasked, unfragmented, uncompressed WebSocket frame (RFC 6455, 5.2).
+    WebSocketFrame,
+    /// An event of an event stream (WHATWG HTML, 9.2.5).
+    SseEvent,
+    /// A record of a batch, as long-polls and POSTs carry it (`docs/protocol.md`, "Batches").
+    BatchRecord,
+}
+
+#[derive(Default)]
+struct Prepared {
+    forms: [OnceLock<Bytes>; 3],
+}
+
+impl Message {
+    /// Makes a text message.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::from_payload(Payload::Text(ByteString::from(text.into())))
+    }
+
+    /// Makes a text message of a string that lives as long as the program, without copying it.
+    pub fn from_static(text: &'static str) -> Self {
+        Self::from_payload(Payload::Text(ByteString::from_static(text)))
+    }
+
+    /// Makes a text message of bytes, without copying them.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidUtf8`] when the bytes are not UTF-8.
+    pub fn text_from_bytes(bytes: Bytes) -> Result<Self, Error> {
+        match ByteString::try_from(bytes) {
+            Ok(text) => Ok(Self::from_payload(Payload::Text(text))),
+            Err(error) => Err(Error::new(ErrorKind::InvalidUtf8).with_source(error)),
+        }
+    }
+
+    /// Makes a binary message. `Bytes` and `Vec<u8>` are taken over without a copy.
+    pub fn binary(bytes: impl Into<Bytes>) -> Self {
+        Self::from_payload(Payload::Binary(bytes.into()))
+    }
+
+    /// Makes a message of either kind.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidUtf8`] when `kind` is text and the bytes are not UTF-8.
+    pub fn from_bytes(kind: MessageKind, bytes: Bytes) -> Result<Self, Error> {
+        match kind {
+            MessageKind::Text => Self::text_from_bytes(bytes),
+            MessageKind::Binary => Ok(Self::binary(bytes)),
+        }
+    }
+
+    /// Tells text from binary.
+    pub fn kind(&self) -> MessageKind {
+        match self.payload {
+            Payload::Text(_) => MessageKind::Text,
+            Payload::Binary(_) => MessageKind::Binary,
+        }
+    }
+
+    /// Tells whether this is a text message.
+    pub fn is_text(&self) -> bool {
+        self.kind() == MessageKind::Text
+    }
+
+    /// Tells whether this is a binary message.
+    pub fn is_binary(&self) -> bool {
+        self.kind() == MessageKind::Binary
+    }
+
+    /// Borrows the text; `None` for a binary message.
+    pub fn as_text(&self) -> Option<&str> {
+        match &self.payload {
+            Payload::Text(text) => Some(text),
+            Payload::Binary(_) => None,
+        }
+    }
+
+    /// Borrows the payload: the bytes of a binary message, the UTF-8 of a text message.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes()
+    }
+
+    /// Borrows the shared payload, so that it can be cloned without a copy.
+    pub fn bytes(&self) -> &Bytes {
+        match &self.payload {
+            Payload::Text(text) => text.as_bytes(),
+            Payload::Binary(bytes) => bytes,
+        }
+    }
+
+    /// Takes the payload out.
+    pub fn into_bytes(self) -> Bytes {
+        match self.payload {
+            Payload::Text(text) => text.into_bytes(),
+            Payload::Binary(bytes) => bytes,
+        }
+    }
+
+    /// Takes the text out, without a copy where the bytes are not shared.
+    ///
+    /// # Errors
+    ///
+    /// Gives the message back when it is binary.
+    pub fn into_text(self) -> Result<String, Self> {
+        match self.payload {
+            Payload::Text(text) => Ok(String::from(&*text)),
+            Payload::Binary(_) => Err(self),
+        }
+    }
+
+    /// Returns the length of the payload in bytes.
+    pub fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    /// Tells whether the payload is empty.
+    pub fn is_empty(&self) -> bool {
+        self.bytes().is_empty()
+    }
+
+    /// Makes this message share its encodings: what one clone encodes, all clones send.
+    ///
+    /// Costs one allocation. Worth it from the second receiver on.
+    #[must_use]
+    pub fn prepare(mut self) -> Self {
+        self.prepared.get_or_insert_default();
+        self
+    }
+
+    /// Tells whether this message shares its encodings.
+    pub fn is_prepared(&self) -> bool {
+        self.prepared.is_some()
+    }
+
+    /// Returns this message in a wire form: from its slot if it is prepared and any clone was
+    /// encoded before, else by calling `encode`.
+    ///
+    /// For transports. All callers of one `form` must encode alike.
+    pub fn encoded(&self, form: WireForm, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        match &self.prepared {
+            Some(prepared) => {
+                let slot = &prepared.forms[match form {
+                    WireForm::WebSocketFrame => 0,
+                    WireForm::SseEvent => 1,
+                    WireForm::BatchRecord => 2,
+                }];
+                slot.get_or_init(|| encode(self)).clone()
+            }
+            None => encode(self),
+        }
+    }
+
+    fn from_payload(payload: Payload) -> Self {
+        Self {
+            payload,
+            prepared: None,
+        }
+    }
+}
+
+/// Shows kind and length. The payload is never printed, so that it cannot end in a log.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Message::{:?}({} bytes)", self.kind(), self.len())
+    }
+}
+
+/// Messages are equal when their kinds and payloads are.
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind() == other.kind() && self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Message {}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<Bytes> for Message {
+    fn from(bytes: Bytes) -> Self {
+        Self::binary(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::binary(bytes)
+    }
+}
+
+impl From<&[u8]> for Message {
+    fn from(bytes: &[u8]) -> Self {
+        Self::binary(Bytes::copy_from_slice(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_text_apart_from_binary() {
+        let text = Message::text("a");
+        let binary = Message::binary(&b"a"[..]);
+        assert_ne!(text, binary);
+        assert_eq!(text.as_bytes(), binary.as_bytes());
+        assert_eq!(binary.as_text(), None);
+        assert_eq!(binary.clone().into_text(), Err(binary));
+    }
+
+    #[test]
+    fn refuses_text_that_is_not_utf8() {
+        let error = Message::text_from_bytes(Bytes::from_static(b"\xff")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidUtf8);
+    }
+
+    #[test]
+    fn a_prepared_message_is_encoded_once_per_form() {
+        let message = Message::text("x").prepare();
+        let copy = message.clone();
+        let first = message.encoded(WireForm::SseEvent, |_| Bytes::from_static(b"first"));
+        let second = copy.encoded(WireForm::SseEvent, |_| panic!("encoded twice"));
+        assert_eq!(first, second);
+        let other = copy.encoded(WireForm::BatchRecord, |_| Bytes::from_static(b"other"));
+        assert_eq!(other, "other");
+    }
+
+    #[test]
+    fn debug_does_not_print_the_payload() {
+        assert_eq!(
+            format!("{:?}", Message::text("secret")),
+            "Message::Text(6 bytes)"
+        );
+    }
+}

@@ -1,0 +1,1 @@
+//! Server-Sent Events both ways, alone or as a bidirectional Switchback transport with POST upstream.
