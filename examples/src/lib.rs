@@ -1,1 +1,6 @@
-//! The examples of Switchback.
+//! What the examples of Switchback share: the command line, and the messages of the chat.
+
+mod args;
+pub mod chat;
+
+pub use self::args::Args;

@@ -1,1 +1,21 @@
-//! Sessions that survive transports: numbering, acks, replay, resume, hand-over and choice, as pure state machines.
+#![doc = include_str!("../README.md")]
+
+mod client;
+mod closed;
+mod codes;
+mod config;
+mod delivery;
+mod frame;
+mod hello;
+mod id;
+mod server;
+
+pub use client::{
+    Action, ClientConfig, ClientEvent, ClientSession, Failure, FailureWhy, Memory,
+};
+pub use closed::ClosedBy;
+pub use config::Config;
+pub use frame::{Close, Control, Frame, Opened, ProtocolError, Why, escape};
+pub use hello::{Hello, HelloError};
+pub use id::{Entropy, SessionId, Token};
+pub use server::{Refused, ServerEvent, ServerSession};

@@ -1,1 +1,17 @@
-//! Server-Sent Events both ways, alone or as a bidirectional Switchback transport with POST upstream.
+#![doc = include_str!("../README.md")]
+
+mod client;
+mod proto;
+mod quiet;
+mod server;
+
+pub use client::{ClientConfig, EventSource, EventSourceConfig, ReadyState, SseClient};
+pub use proto::{Event, EventLimits, MessageEvent, Parser};
+pub use server::{
+    EventBody, EventQueue, EventSender, EventStream, SendError, ServerConfig, Sse, SseBody,
+    SseServer, last_event_id,
+};
+pub use switchback_core::{
+    CloseCode, CloseReason, Error, ErrorKind, Limits, Message, Transport, TransportExt,
+};
+pub use switchback_http::{Connector, Refusal, Url};

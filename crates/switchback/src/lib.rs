@@ -1,1 +1,27 @@
-//! Real-time transport for Rust servers: WebSocket, Server-Sent Events and long-polling behind one endpoint, with sessions that lose nothing.
+#![doc = include_str!("../README.md")]
+
+mod body;
+mod client;
+mod config;
+mod connection;
+mod endpoint;
+mod entropy;
+mod identity;
+mod janitor;
+mod serve;
+#[cfg(feature = "tls")]
+mod tls;
+
+pub use self::body::Body;
+pub use self::client::{Client, ConnectError, TransportFailure, connect};
+pub use self::config::Config;
+pub use self::connection::{Connection, Event, SendError, Sender, State, Watch};
+pub use self::endpoint::{Endpoint, Incoming};
+pub use self::identity::{PeerAddr, Principal};
+pub use self::serve::{serve, serve_connection};
+#[cfg(feature = "tls")]
+pub use self::tls::TlsAcceptor;
+pub use switchback_core::{
+    CloseCode, CloseReason, Error, ErrorKind, Limits, Message, MessageKind, TransportKind,
+};
+pub use switchback_session::Why;

@@ -1,0 +1,491 @@
+//! Which transport to try when (the choice machine): races with head starts, probation, probes for
+//! something better, reconnects. It knows nothing of messages.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use switchback_core::TransportKind;
+
+use crate::{Entropy, Failure, FailureWhy};
+
+use super::gate::{Gate, Permit, jitter};
+use super::{ClientConfig, Memory};
+
+/// How soon a better transport is tried again that had not failed, but only not been the first.
+const SOON: Duration = Duration::from_secs(1);
+
+/// What the machine wants.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Start a transport; the client has given up all attachments below the fence.
+    Start {
+        attachment: u64,
+        kind: TransportKind,
+        fence: u64,
+    },
+    /// Stop or drop one that was started and has not been decided for.
+    Cancel { attachment: u64 },
+    /// Every try of a round has failed.
+    RoundFailed { failures: Vec<Failure>, next: Instant },
+    /// The same, and no other round follows.
+    GiveUp { failures: Vec<Failure> },
+}
+
+#[derive(Debug)]
+pub(super) struct Choice {
+    phase: Phase,
+    attempts: Vec<Attempt>,
+    /// The number of the next attachment.
+    next: u64,
+    memory: Memory,
+    gate: Gate,
+    /// What failed in this round.
+    failures: Vec<Failure>,
+    failed_rounds: u32,
+    /// Whether any transport ever opened the session.
+    succeeded: bool,
+    probe: Probe,
+    commands: VecDeque<Command>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Until the gate lets the next round begin.
+    Waiting { until: Instant },
+    /// The kinds that are still to be started in this round, the next of them at the time.
+    Racing {
+        queue: VecDeque<TransportKind>,
+        next_at: Instant,
+    },
+    /// A transport carries the session.
+    Settled(Settled),
+    /// Nothing is started any more.
+    Stopped,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Settled {
+    attachment: u64,
+    kind: TransportKind,
+    /// When it opened.
+    opened: Instant,
+    /// When it has lived long enough to be trusted, if that is to come.
+    trust_at: Option<Instant>,
+}
+
+/// A transport that was started and has not delivered `opened` yet.
+#[derive(Debug)]
+struct Attempt {
+    attachment: u64,
+    kind: TransportKind,
+    /// When the transport opened.
+    opened: Option<Instant>,
+    deadline: Instant,
+}
+
+/// The search for something better than what is in use.
+#[derive(Debug)]
+struct Probe {
+    /// When to begin the next; `None`: nothing better is allowed.
+    at: Option<Instant>,
+    interval: Duration,
+    /// What is still to be tried in this one.
+    queue: VecDeque<TransportKind>,
+}
+
+impl Choice {
+    /// Makes a machine that begins its first round at once.
+    pub(super) fn new(now: Instant, config: &ClientConfig, memory: Memory) -> Self {
+        Self {
+            phase: Phase::Waiting { until: now },
+            attempts: Vec::new(),
+            next: 1,
+            memory,
+            gate: Gate::new(config),
+            failures: Vec::new(),
+            failed_rounds: 0,
+            succeeded: false,
+            probe: Probe {
+                at: None,
+                interval: config.probe().0,
+                queue: VecDeque::new(),
+            },
+            commands: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Returns the kind of an attachment that was started and not decided for.
+    pub(super) fn attempt(&self, attachment: u64) -> Option<TransportKind> {
+        let attempt = self.attempts.iter().find(|a| a.attachment == attachment)?;
+        Some(attempt.kind)
+    }
+
+    /// A transport has opened; its first frame is to come.
+    pub(super) fn opened(&mut self, now: Instant, config: &ClientConfig, attachment: u64) {
+        let attempt = self.attempts.iter_mut().find(|a| a.attachment == attachment);
+        if let Some(attempt) = attempt {
+            attempt.opened = Some(now);
+            if has_canary(attempt.kind) {
+                attempt.deadline = attempt.deadline.min(now + config.canary());
+            }
+        }
+    }
+
+    /// A transport could not be opened, or ended before its first frame.
+    pub(super) fn failed(
+        &mut self,
+        now: Instant,
+        config: &ClientConfig,
+        entropy: &mut dyn Entropy,
+        attachment: u64,
+        failure: Failure,
+    ) {
+        self.fail(now, config, entropy, attachment, failure);
+        self.advance(now, config, entropy);
+    }
+
+    fn fail(
+        &mut self,
+        now: Instant,
+        config: &ClientConfig,
+        entropy: &mut dyn Entropy,
+        attachment: u64,
+        failure: Failure,
+    ) {
+        let Some(index) = self.attempts.iter().position(|a| a.attachment == attachment) else {
+            return;
+        };
+        let attempt = self.attempts.remove(index);
+        if let Some(delay) = failure.retry_after {
+            self.gate.hint(now, delay);
+        }
+        match failure.why {
+            // "Opening is not working": what opens and delivers nothing goes on probation at once,
+            // what opens and dies after its second death.
+            FailureWhy::Buffered => self.memory.demote(attempt.kind, now, config),
+            FailureWhy::Cut | FailureWhy::Protocol if attempt.opened.is_some() => {
+                self.memory.strike(attempt.kind, now, config);
+            }
+            _ => {}
+        }
+        match &mut self.phase {
+            Phase::Racing { next_at, .. } => {
+                self.failures.push(failure);
+                // A refusal starts the next at once.
+                *next_at = now;
+            }
+            Phase::Settled(_) if self.attempts.is_empty() && self.probe.queue.is_empty() => {
+                self.probe_failed(now, config, entropy);
+            }
+            Phase::Settled(_) | Phase::Waiting { .. } | Phase::Stopped => {}
+        }
+    }
+
+    /// An attempt has delivered `opened` and is decided for; all others are not needed.
+    pub(super) fn settle(
+        &mut self,
+        now: Instant,
+        config: &ClientConfig,
+        entropy: &mut dyn Entropy,
+        attachment: u64,
+    ) {
+        let Some(index) = self.attempts.iter().position(|a| a.attachment == attachment) else {
+            return;
+        };
+        let winner = self.attempts.swap_remove(index);
+        let rank = |kind| config.transports().iter().position(|k| *k == kind);
+        let better = |kind| rank(kind) < rank(winner.kind);
+        let late = self.attempts.iter().any(|loser| better(loser.kind));
+        self.cancel_attempts();
+        self.failures.clear();
+        self.failed_rounds = 0;
+        self.succeeded = true;
+        let opened = winner.opened.unwrap_or(now);
+        self.phase = Phase::Settled(Settled {
+            attachment,
+            kind: winner.kind,
+            opened,
+            trust_at: Some(opened + config.probation().1),
+        });
+        self.probe.queue.clear();
+        self.probe.at = if config.transports().iter().any(|kind| better(*kind)) {
+            Some(now + if late { SOON } else { self.probe_delay(entropy) })
+        } else {
+            None
+        };
+    }
+
+    /// The transport in use has died. Returns when the next round begins.
+    pub(super) fn died(
+        &mut self,
+        now: Instant,
+        config: &ClientConfig,
+        entropy: &mut dyn Entropy,
+        clean: bool,
+    ) -> Instant {
+        if let Phase::Settled(settled) = self.phase {
+            if settled.trust_at.is_none() {
+                // It is remembered from its end on.
+                self.memory.win(settled.kind, now, config);
+            } else if !clean && now < settled.opened + config.probation().1 {
+                self.memory.strike(settled.kind, now, config);
+            }
+        }
+        self.wait(now, entropy)
+    }
+
+    /// The server has asked to come back, after so long or later than usual.
+    pub(super) fn hint(&mut self, now: Instant, delay: Option<Duration>, later: bool) {
+        if let Some(delay) = delay {
+            self.gate.hint(now, delay);
+        }
+        if later {
+            self.gate.later();
+        }
+    }
+
+    /// Begins a round as soon as the gate lets it. Probes that are under way take part in it.
+    fn wait(&mut self, now: Instant, entropy: &mut dyn Entropy) -> Instant {
+        let until = self.gate.next_round(now, entropy);
+        self.probe.at = None;
+        self.probe.queue.clear();
+        self.failures.clear();
+        self.phase = Phase::Waiting { until };
+        until
+    }
+
+    /// The network seems to be back.
+    pub(super) fn wake(
+        &mut self,
+        now: Instant,
+        config: &ClientConfig,
+        entropy: &mut dyn Entropy,
+    ) {
+        if let Phase::Waiting { until } = &mut self.phase {
+            *until = self.gate.wake(now, entropy).min(*until);
+            self.advance(now, config, entropy);
+        }
+    }
+
+    /// Nothing better is looked for any more.
+    pub(super) fn stop_probing(&mut self) {
+        if matches!(self.phase, Phase::Settled(_)) {
+            self.probe.at = None;
+            self.probe.queue.clear();
+            self.cancel_attempts();
+        }
+    }
+
+    /// Starts nothing any more.
+    pub(super) fn stop(&mut self) {
+        self.cancel_attempts();
+        self.phase = Phase::Stopped;
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let phase = match &self.phase {
+            Phase::Waiting { until } => Some(*until),
+            Phase::Racing { queue, next_at } => (!queue.is_empty()).then_some(*next_at),
+            Phase::Settled(settled) => {
+                // One probe at a time.
+                let probe = self.probe.at.filter(|_| self.attempts.is_empty());
+                settled.trust_at.into_iter().chain(probe).min()
+            }
+            Phase::Stopped => None,
+        };
+        let attempts = self.attempts.iter().map(|attempt| attempt.deadline);
+        attempts.chain(phase).min()
+    }
+
+    /// Does what is due.
+    pub(super) fn advance(
+        &mut self,
+        now: Instant,
+        config: &ClientConfig,
+        entropy: &mut dyn Entropy,
+    ) {
+        while let Some(late) = self.attempts.iter().find(|a| a.deadline <= now) {
+            let (attachment, failure) = (late.attachment, overdue(late, config));
+            self.commands.push_back(Command::Cancel { attachment });
+            self.fail(now, config, entropy, attachment, failure);
+        }
+        if let Phase::Waiting { until } = self.phase
+            && until <= now
+        {
+            self.phase = Phase::Racing {
+                queue: self.memory.order(config.transports(), now).into(),
+                next_at: now,
+            };
+        }
+        match self.phase {
+            Phase::Racing { .. } => self.race(now, config, entropy),
+            Phase::Settled(_) => self.look_up(now, config, entropy),
+            Phase::Waiting { .. } | Phase::Stopped => {}
+        }
+    }
+
+    fn race(&mut self, now: Instant, config: &ClientConfig, entropy: &mut dyn Entropy) {
+        while let Phase::Racing { queue, next_at } = &mut self.phase
+            && *next_at <= now
+            && let Some(kind) = queue.pop_front()
+        {
+            if self.attempts.iter().any(|attempt| attempt.kind == kind) {
+                continue; // A probe that was under way when the transport died.
+            }
+            match self.gate.permit(now) {
+                Ok(permit) => {
+                    *next_at = now + config.head_start();
+                    self.start(now, config, kind, None, permit);
+                }
+                Err(at) => {
+                    queue.push_front(kind);
+                    *next_at = at;
+                }
+            }
+        }
+        if let Phase::Racing { queue, .. } = &self.phase
+            && queue.is_empty()
+            && self.attempts.is_empty()
+        {
+            self.round_failed(now, config, entropy);
+        }
+    }
+
+    fn round_failed(&mut self, now: Instant, config: &ClientConfig, entropy: &mut dyn Entropy) {
+        let failures = std::mem::take(&mut self.failures);
+        self.failed_rounds = self.failed_rounds.saturating_add(1);
+        let enough = config.give_up_after().is_some_and(|n| self.failed_rounds >= n);
+        let denied =
+            !failures.is_empty() && failures.iter().all(|f| f.why == FailureWhy::Denied);
+        if !self.succeeded && (enough || denied) {
+            self.phase = Phase::Stopped;
+            self.commands.push_back(Command::GiveUp { failures });
+        } else {
+            let next = self.wait(now, entropy);
+            self.commands
+                .push_back(Command::RoundFailed { failures, next });
+        }
+    }
+
+    /// Tries transports that are better than the one in use, one after the other.
+    fn look_up(&mut self, now: Instant, config: &ClientConfig, entropy: &mut dyn Entropy) {
+        let Phase::Settled(settled) = &mut self.phase else {
+            return;
+        };
+        if settled.trust_at.is_some_and(|at| at <= now) {
+            settled.trust_at = None;
+            self.memory.win(settled.kind, now, config);
+            self.gate.settle();
+            if self.probe.at.is_none() {
+                self.probe.interval = config.probe().0;
+            }
+        }
+        let in_use = *settled;
+        if self.probe.at.is_none_or(|at| at > now) || !self.attempts.is_empty() {
+            return;
+        }
+        if self.probe.queue.is_empty() {
+            let memory = &self.memory;
+            let better = config.transports().iter().copied();
+            self.probe.queue = better
+                .take_while(|kind| *kind != in_use.kind)
+                .filter(|kind| memory.demoted_until(*kind, now).is_none())
+                .collect();
+        }
+        let Some(kind) = self.probe.queue.front().copied() else {
+            // Everything better is demoted. It is probed when that is over.
+            self.probe.at = Some(now + self.probe_delay(entropy));
+            return;
+        };
+        match self.gate.permit(now) {
+            Ok(permit) => {
+                self.probe.queue.pop_front();
+                self.start(now, config, kind, Some(in_use.attachment), permit);
+            }
+            Err(at) => self.probe.at = Some(at),
+        }
+    }
+
+    fn probe_failed(&mut self, now: Instant, config: &ClientConfig, entropy: &mut dyn Entropy) {
+        if self.probe.at.is_some() {
+            self.probe.interval = (self.probe.interval * 2).min(config.probe().1);
+            self.probe.at = Some(now + self.probe_delay(entropy));
+        }
+    }
+
+    /// Returns the interval and up to a quarter more, so that clients that a restart has brought
+    /// into step get out of it.
+    fn probe_delay(&self, entropy: &mut dyn Entropy) -> Duration {
+        self.probe.interval + jitter(self.probe.interval / 4, entropy)
+    }
+
+    fn start(
+        &mut self,
+        now: Instant,
+        config: &ClientConfig,
+        kind: TransportKind,
+        in_use: Option<u64>,
+        _permit: Permit,
+    ) {
+        let attachment = self.next;
+        self.next += 1;
+        self.attempts.push(Attempt {
+            attachment,
+            kind,
+            opened: None,
+            deadline: now + config.try_timeout(),
+        });
+        // Everything that is neither in use nor tried now was given up.
+        let tried = self.attempts.iter().map(|attempt| attempt.attachment);
+        let fence = tried.chain(in_use).min().unwrap_or(attachment);
+        self.commands.push_back(Command::Start {
+            attachment,
+            kind,
+            fence,
+        });
+    }
+
+    /// Gives up everything that is being tried.
+    pub(super) fn cancel_attempts(&mut self) {
+        for attempt in self.attempts.drain(..) {
+            self.commands.push_back(Command::Cancel {
+                attachment: attempt.attachment,
+            });
+        }
+    }
+}
+
+/// Long-polling delivers whole responses, which nothing can hold back for ever.
+fn has_canary(kind: TransportKind) -> bool {
+    kind != TransportKind::LongPoll
+}
+
+fn overdue(attempt: &Attempt, config: &ClientConfig) -> Failure {
+    let kind = attempt.kind;
+    match attempt.opened {
+        Some(_) if has_canary(kind) => Failure::new(
+            kind,
+            FailureWhy::Buffered,
+            format!(
+                "opened, but delivered nothing within {:?}: something between buffers it",
+                config.canary()
+            ),
+        ),
+        _ => Failure::new(
+            kind,
+            FailureWhy::TimedOut,
+            format!("did not open within {:?}", config.try_timeout()),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests;

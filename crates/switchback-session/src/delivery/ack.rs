@@ -1,0 +1,91 @@
+use std::time::{Duration, Instant};
+
+use crate::Config;
+
+/// When to acknowledge (`docs/protocol.md`, 3.4).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AckPolicy {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    pub(crate) delay: Duration,
+}
+
+impl From<&Config> for AckPolicy {
+    fn from(config: &Config) -> Self {
+        Self {
+            messages: config.ack_messages(),
+            bytes: config.ack_bytes(),
+            delay: config.ack_delay(),
+        }
+    }
+}
+
+/// Keeps account of what came since the last acknowledgement.
+#[derive(Debug)]
+pub(crate) struct Acks {
+    policy: AckPolicy,
+    messages: u64,
+    bytes: u64,
+    /// When the first unacknowledged message has waited long enough.
+    at: Option<Instant>,
+    due: bool,
+}
+
+impl Acks {
+    pub(crate) fn new(policy: AckPolicy) -> Self {
+        Self {
+            policy,
+            messages: 0,
+            bytes: 0,
+            at: None,
+            due: false,
+        }
+    }
+
+    pub(crate) fn set_policy(&mut self, policy: AckPolicy) {
+        self.policy = policy;
+    }
+
+    /// A message came. Those that were received before count too: that they are replayed means
+    /// that the peer does not have the acknowledgement.
+    pub(crate) fn count(&mut self, now: Instant, bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes as u64;
+        if self.messages >= self.policy.messages || self.bytes >= self.policy.bytes {
+            self.due = true;
+        } else if self.at.is_none() && !self.due {
+            self.at = Some(now + self.policy.delay);
+        }
+    }
+
+    /// Tells whether anything came since the last acknowledgement.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.messages > 0
+    }
+
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.due || self.at.is_some_and(|at| at <= now)
+    }
+
+    /// What is pending is to be acknowledged without a delay.
+    pub(crate) fn hurry(&mut self) {
+        self.due = self.is_pending();
+    }
+
+    /// Everything that came was acknowledged.
+    pub(crate) fn done(&mut self) {
+        *self = Self::new(self.policy);
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.at.filter(|_| !self.due)
+    }
+
+    /// Turns a deadline that has passed into a debt, so that it does not wake the driver again
+    /// while the transport has no room.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.at.is_some_and(|at| at <= now) {
+            self.due = true;
+        }
+    }
+}

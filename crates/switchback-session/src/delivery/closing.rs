@@ -1,0 +1,93 @@
+use std::time::{Duration, Instant};
+
+use switchback_core::CloseReason;
+
+use crate::{Close, ClosedBy};
+
+/// How far the closing handshake has come (`docs/protocol.md`, 3.7).
+#[derive(Debug, Default)]
+pub(crate) struct Closing {
+    local: Option<(CloseReason, Option<Duration>)>,
+    peer: Option<Close>,
+    by_peer: bool,
+    /// When to give up, unless there is progress; and whatever happens.
+    until: Option<Instant>,
+    at_last: Option<Instant>,
+}
+
+impl Closing {
+    /// This side closes. `false`: it was closing already.
+    pub(crate) fn begin(&mut self, reason: CloseReason, reconnect: Option<Duration>) -> bool {
+        if self.is_closing() {
+            return false;
+        }
+        self.local = Some((reason, reconnect));
+        true
+    }
+
+    /// The peer closes. `false`: it did so before, on another attachment.
+    pub(crate) fn peer_closes(&mut self, close: Close) -> bool {
+        if self.peer.is_some() {
+            return false;
+        }
+        self.by_peer = self.local.is_none();
+        self.peer = Some(close);
+        true
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.local.is_some() || self.peer.is_some()
+    }
+
+    /// Tells whether the peer closed first.
+    pub(crate) fn by_peer(&self) -> bool {
+        self.by_peer
+    }
+
+    pub(crate) fn peer(&self) -> Option<&Close> {
+        self.peer.as_ref()
+    }
+
+    /// Returns the `close` that this side sends: its own, or the peer's in return.
+    pub(crate) fn outgoing(&self, sent: u64) -> Option<Close> {
+        let (reason, reconnect) = match (&self.local, &self.peer) {
+            (Some((reason, reconnect)), _) => (reason.clone(), *reconnect),
+            (None, Some(peer)) => (peer.reason.clone(), None),
+            (None, None) => return None,
+        };
+        Some(Close {
+            reason,
+            sent,
+            reconnect,
+        })
+    }
+
+    /// Returns why the session ends and who ended it.
+    pub(crate) fn outcome(&self, complete: bool) -> Option<(CloseReason, ClosedBy)> {
+        match (&self.local, &self.peer) {
+            (_, Some(peer)) if self.by_peer => Some((peer.reason.clone(), ClosedBy::Peer)),
+            (Some((reason, _)), _) if complete => Some((reason.clone(), ClosedBy::Local)),
+            (Some((reason, _)), _) => Some((reason.clone(), ClosedBy::TimedOut)),
+            _ => None,
+        }
+    }
+
+    /// There was progress, or an attachment to make it on: waits on for `timeout`, but in all no
+    /// longer than `max`, so that a peer that trickles cannot hold the session.
+    pub(crate) fn extend(&mut self, now: Instant, timeout: Duration, max: Duration) {
+        if !self.is_closing() {
+            return;
+        }
+        let at_last = *self.at_last.get_or_insert(now + max.max(timeout));
+        self.until = Some(at_last.min(now + timeout));
+    }
+
+    /// No attachment is left: somebody else keeps the time.
+    pub(crate) fn suspend(&mut self) {
+        self.until = None;
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.until
+    }
+}

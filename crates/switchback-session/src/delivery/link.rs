@@ -1,0 +1,136 @@
+use std::time::{Duration, Instant};
+
+use switchback_core::Message;
+
+/// One attachment: where both directions stand on it, and which control frames it owes.
+///
+/// A debt is a flag and not a queue, so that a peer that provokes control frames and reads none
+/// costs nothing.
+#[derive(Debug)]
+pub(crate) struct Link {
+    number: u64,
+    /// The number of the next message that comes on this attachment.
+    pub(super) rx: u64,
+    /// The number of the next message that this attachment takes.
+    pub(super) cursor: u64,
+    /// The number that the peer gives to the next message; where it is not the cursor, `seq` goes
+    /// first.
+    pub(super) implied: u64,
+    pub(super) opened: Option<Message>,
+    pub(super) select: bool,
+    pub(super) ping: bool,
+    pub(super) pong: bool,
+    pub(super) close_sent: bool,
+    /// What was offered to the transport last.
+    pub(super) offer: Offer,
+    /// The control frame that was offered last.
+    pub(super) scratch: Option<Message>,
+    last_rx: Instant,
+    last_tx: Instant,
+    /// When a ping was queued that nothing has answered yet.
+    pinged: Option<Instant>,
+    /// When to look after the heartbeat again. It is not moved by every message, so that a driver
+    /// need not set its timer for each.
+    check_at: Instant,
+}
+
+/// What an attachment is to carry next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    Nothing,
+    Opened,
+    Select(u64),
+    Ping,
+    Pong,
+    Ack(u64),
+    Seq(u64),
+    Data(u64),
+    Close,
+}
+
+impl Link {
+    /// Makes a link on which the peer's messages count from `rx` and this side's from `tx`, to be
+    /// looked after at `check_at`.
+    pub(crate) fn new(now: Instant, number: u64, rx: u64, tx: u64, check_at: Instant) -> Self {
+        Self {
+            number,
+            rx,
+            cursor: tx,
+            implied: tx,
+            opened: None,
+            select: false,
+            ping: false,
+            pong: false,
+            close_sent: false,
+            offer: Offer::Nothing,
+            scratch: None,
+            last_rx: now,
+            last_tx: now,
+            pinged: None,
+            check_at,
+        }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Owes `opened`, before everything else.
+    pub(crate) fn owe_opened(&mut self, opened: Message) {
+        self.opened = Some(opened);
+    }
+
+    pub(crate) fn owe_select(&mut self) {
+        self.select = true;
+    }
+
+    pub(crate) fn owe_pong(&mut self) {
+        self.pong = true;
+    }
+
+    /// Sets where both directions stand: what `opened` says.
+    pub(crate) fn set_positions(&mut self, rx: u64, tx: u64) {
+        self.rx = rx;
+        self.cursor = tx;
+        self.implied = tx;
+    }
+
+    /// Sets the number of the next message that comes: what `seq` says.
+    pub(crate) fn set_rx(&mut self, number: u64) {
+        self.rx = number;
+    }
+
+    /// Anything came: a sign of life.
+    pub(crate) fn note_rx(&mut self, now: Instant) {
+        self.last_rx = now;
+        self.pinged = None;
+    }
+
+    pub(super) fn note_tx(&mut self, now: Instant) {
+        self.last_tx = now;
+    }
+
+    pub(crate) fn check_at(&self) -> Instant {
+        self.check_at
+    }
+
+    /// The server's heartbeat (`docs/protocol.md`, 3.8). `false`: a ping was not answered in time.
+    pub(crate) fn heartbeat(&mut self, now: Instant, interval: Duration, answer: Duration) -> bool {
+        if self.pinged.is_some_and(|at| now >= at + answer) {
+            return false;
+        }
+        let idle = self.last_rx.min(self.last_tx) + interval;
+        if self.pinged.is_none() && now >= idle {
+            self.ping = true;
+            self.pinged = Some(now);
+        }
+        self.check_at = self.pinged.map_or(idle, |at| at + answer);
+        true
+    }
+
+    /// The client's judgement. `false`: nothing came for too long.
+    pub(crate) fn is_alive(&mut self, now: Instant, silence: Duration) -> bool {
+        self.check_at = self.last_rx + silence;
+        now < self.check_at
+    }
+}

@@ -1,0 +1,539 @@
+//! The server's end of a session.
+
+mod event;
+mod numbers;
+mod tokens;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use switchback_core::{CloseCode, CloseReason, Message};
+
+pub use event::{Refused, ServerEvent};
+
+use crate::codes::{self, Meaning};
+use crate::delivery::{Delivery, Link};
+use crate::{
+    ClosedBy, Config, Control, Entropy, Frame, Hello, Opened, ProtocolError, SessionId, Why,
+};
+use numbers::Numbers;
+use tokens::Tokens;
+
+/// The server's end of a session: numbering, acknowledgements, replay, tokens, fencing, the choice
+/// of the carrier, heartbeat and park, as a pure state machine.
+///
+/// # Driving it
+///
+/// The owner keeps the sessions by their id. For each opening request with a [`Hello`] it looks the
+/// session up, or makes one ([`new`](Self::new), [`new_instead`](Self::new_instead)), asks
+/// [`authorize`](Self::authorize) before it accepts the transport and [`attach`](Self::attach)es it
+/// afterwards. Then, after any call:
+///
+/// - obey and pass on all [`poll_event`](Self::poll_event) gives;
+/// - for each attachment in [`live`](Self::live) whose transport has room, hand over what
+///   [`next_transmit`](Self::next_transmit) gives and confirm each with
+///   [`transmitted`](Self::transmitted), then flush;
+/// - call [`handle_timeout`](Self::handle_timeout) at [`deadline`](Self::deadline).
+///
+/// Calls for an attachment that is not live any more do nothing.
+#[derive(Debug)]
+pub struct ServerSession {
+    config: Config,
+    id: SessionId,
+    delivery: Delivery,
+    links: Vec<Link>,
+    tokens: Tokens,
+    numbers: Numbers,
+    selected: Option<u64>,
+    carrier: Option<u64>,
+    /// Answers the first attachment, a resume that failed.
+    instead: Option<Why>,
+    park_until: Option<Instant>,
+    parked: bool,
+    closed: bool,
+    events: VecDeque<ServerEvent>,
+}
+
+impl ServerSession {
+    /// Makes a session for a [`Hello::New`]. It waits for its first attachment as if it were
+    /// parked.
+    pub fn new(now: Instant, config: Config, id: SessionId) -> Self {
+        Self {
+            delivery: Delivery::new(&config),
+            id,
+            links: Vec::new(),
+            tokens: Tokens::default(),
+            numbers: Numbers::default(),
+            selected: None,
+            carrier: None,
+            instead: None,
+            park_until: Some(now + config.park()),
+            parked: false,
+            closed: false,
+            events: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Makes a session for a [`Hello::Resume`] that names no session of this server, or one that
+    /// refused it as [`Refused::Unknown`]: with a new, random `id`. The next
+    /// [`attach`](Self::attach), with that same hello, tells the client `why`.
+    pub fn new_instead(now: Instant, config: Config, id: SessionId, why: Why) -> Self {
+        let mut session = Self::new(now, config, id);
+        session.instead = Some(why);
+        session
+    }
+
+    /// Returns the id.
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// Tells whether [`attach`](Self::attach) would accept this hello. Changes nothing. (Whether
+    /// the principal is the one that opened the session, the owner has to check.)
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn authorize(&self, hello: &Hello) -> Result<(), Refused> {
+        if self.closed {
+            return Err(Refused::Unknown);
+        }
+        if self.instead.is_some() && hello.is_resume() {
+            return Ok(());
+        }
+        let known = match hello {
+            // A client that has a token resumes: a second `new` is somebody else's, or was
+            // overtaken.
+            Hello::New { .. } => !self.tokens.is_confirmed(),
+            Hello::Resume { token, .. } => self.tokens.accept(token),
+        };
+        if !known || *hello.session() != self.id {
+            return Err(Refused::Unknown);
+        }
+        if !self.numbers.accept(hello.attachment()) {
+            return Err(Refused::Superseded);
+        }
+        match hello {
+            Hello::Resume { received, .. } if *received > self.delivery.outbox.transmitted() => {
+                Err(Refused::Invalid)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds an attachment, and queues `opened` on it. Returns its number.
+    ///
+    /// # Errors
+    ///
+    /// As [`authorize`](Self::authorize); nothing has changed then.
+    pub fn attach(
+        &mut self,
+        now: Instant,
+        hello: &Hello,
+        entropy: &mut dyn Entropy,
+    ) -> Result<u64, Refused> {
+        self.authorize(hello)?;
+        let number = hello.attachment();
+        self.numbers.take(number, hello.fence());
+        let why = self.instead.take();
+        if why.is_none()
+            && let Hello::Resume {
+                token, received, ..
+            } = hello
+        {
+            self.tokens.used(token, hello.fence());
+            self.delivery.outbox.acknowledge(*received);
+        }
+        self.drop_links(&superseded(), |link| link.number() < hello.fence());
+        self.make_room();
+
+        let received = self.delivery.received();
+        let next = self.delivery.outbox.first();
+        let opened = Opened {
+            session: self.id,
+            token: self.tokens.issue(number, entropy),
+            resumed: hello.is_resume() && why.is_none(),
+            why,
+            received,
+            next,
+            heartbeat: self.config.heartbeat(),
+            timeout: self.config.silence(),
+            park: self.config.park(),
+            ack_messages: self.config.ack_messages(),
+            ack_bytes: self.config.ack_bytes(),
+            ack_delay: self.config.ack_delay(),
+        };
+        let check_at = now + self.config.heartbeat();
+        let mut link = Link::new(now, number, received + 1, next, check_at);
+        link.owe_opened(Control::Opened(opened).encode());
+        self.links.push(link);
+
+        self.park_until = None;
+        if std::mem::take(&mut self.parked) {
+            self.events
+                .push_back(ServerEvent::Resumed { attachment: number });
+        }
+        self.choose_carrier();
+        self.extend_closing(now);
+        Ok(number)
+    }
+
+    /// Returns the next event.
+    pub fn poll_event(&mut self) -> Option<ServerEvent> {
+        self.events.pop_front()
+    }
+
+    /// The transport of an attachment has ended: `clean` with what its peer closed it with, `None`
+    /// when it was cut or failed.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the reason is the caller's to give away, and part of it may be kept one day"
+    )]
+    pub fn detach(&mut self, now: Instant, attachment: u64, clean: Option<CloseReason>) {
+        let Some(index) = self.position(attachment) else {
+            return;
+        };
+        self.links.remove(index);
+        if let Some(why) = clean.filter(|why| why.code() != CloseCode::TRANSPORT_CHANGED) {
+            if self.delivery.closing.peer().is_some() {
+                // It has said its last and does not wait for more.
+                let delivered = self.delivery.outbox.is_empty();
+                return self.conclude(delivered);
+            }
+            let unused = self.links.is_empty() && !self.tokens.is_confirmed();
+            let was_carrier = self.carrier == Some(attachment);
+            let is_final = codes::of_transport(why.code()) == Meaning::Final;
+            if unused || (was_carrier && is_final) {
+                // A client that means to go on cuts the transport or sends another code.
+                return self.end(why, ClosedBy::Aborted);
+            }
+        }
+        self.after_loss(now);
+    }
+
+    /// A message came from the transport of an attachment. Returns it if it is for the application:
+    /// each once and in order, whichever attachments they come on.
+    ///
+    /// # Errors
+    ///
+    /// The client broke the protocol. The session has ended (`Closed` says so); close this
+    /// transport with the error's [`close_reason`](ProtocolError::close_reason).
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        attachment: u64,
+        message: Message,
+    ) -> Result<Option<Message>, ProtocolError> {
+        let Some(index) = self.position(attachment) else {
+            return Ok(None);
+        };
+        let result = self.take_frame(now, index, message);
+        if let Err(error) = &result {
+            // The transport is the caller's to close: it has the error.
+            if let Some(index) = self.position(attachment) {
+                self.links.remove(index);
+            }
+            self.end(error.close_reason(), ClosedBy::ProtocolError);
+        }
+        result
+    }
+
+    /// Returns what to put onto the transport of an attachment next.
+    pub fn next_transmit(&mut self, now: Instant, attachment: u64) -> Option<&Message> {
+        let index = self.position(attachment)?;
+        let is_carrier = self.carrier == Some(attachment);
+        let link = &mut self.links[index];
+        self.delivery.next_transmit(now, link, is_carrier)
+    }
+
+    /// The transport of an attachment took what [`next_transmit`](Self::next_transmit) gave last.
+    pub fn transmitted(&mut self, now: Instant, attachment: u64) {
+        if let Some(index) = self.position(attachment) {
+            self.delivery.transmitted(now, &mut self.links[index]);
+            if self.delivery.closing.is_closing() {
+                self.conclude_if_complete();
+            }
+        }
+    }
+
+    /// Numbers a message and keeps it until the client has acknowledged it, also while the session
+    /// is parked.
+    ///
+    /// # Errors
+    ///
+    /// Gives the message back when the replay buffer is full or the session is closing: when
+    /// [`is_writable`](Self::is_writable) is `false`.
+    pub fn send(&mut self, message: Message) -> Result<(), Message> {
+        if self.closed {
+            return Err(message);
+        }
+        self.delivery.send(message)
+    }
+
+    /// Tells whether [`send`](Self::send) would take a message.
+    pub fn is_writable(&self) -> bool {
+        !self.closed && self.delivery.is_writable()
+    }
+
+    /// Returns how many messages, and how many bytes, wait for their acknowledgement.
+    pub fn unacknowledged(&self) -> (usize, usize) {
+        self.delivery.outbox.size()
+    }
+
+    /// Takes out what was not acknowledged when the session ended: every message that the client
+    /// has not received, and perhaps some that it has. Empty before the end.
+    pub fn take_unacknowledged(&mut self) -> Vec<Message> {
+        if self.closed {
+            self.delivery.outbox.drain()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Closes the session when everything sent was delivered. The client may send until it knows.
+    /// With `reconnect` it is asked to come back after so long, for a new session.
+    ///
+    /// Ends as [`ClosedBy::TimedOut`] when the client is attached and there is no progress for the
+    /// close timeout, or when it does not come back before the park ends.
+    pub fn close(&mut self, now: Instant, reason: CloseReason, reconnect: Option<Duration>) {
+        if self.closed || !self.delivery.closing.begin(reason, reconnect) {
+            return;
+        }
+        self.extend_closing(now);
+    }
+
+    /// Ends the session at once: closes all transports with `reason` and gives up what was not
+    /// acknowledged.
+    pub fn abort(&mut self, reason: CloseReason, by: ClosedBy) {
+        self.end(reason, by);
+    }
+
+    /// Tells whether either side has begun to close the session: nothing can be sent any more.
+    pub fn is_closing(&self) -> bool {
+        self.closed || self.delivery.closing.is_closing()
+    }
+
+    /// Tells whether the session has ended.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Tells whether the session waits for a resume.
+    pub fn is_parked(&self) -> bool {
+        self.parked
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout). It moves when something happens, not
+    /// with every message.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.closed {
+            return None;
+        }
+        let ack = self.carrier.and_then(|_| self.delivery.deadline());
+        let checks = self.links.iter().map(Link::check_at).min();
+        let closing = self.delivery.closing.deadline();
+        [self.park_until, ack, checks, closing]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Time has passed. May be called at any time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.closed {
+            return;
+        }
+        let passed = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if passed(self.park_until) || passed(self.delivery.closing.deadline()) {
+            return self.expire();
+        }
+        self.delivery.handle_timeout(now);
+        let (interval, answer) = (self.config.heartbeat(), self.config.pong_timeout());
+        let before = self.links.len();
+        let mut dead = Vec::new();
+        self.links.retain_mut(|link| {
+            let alive = link.check_at() > now || link.heartbeat(now, interval, answer);
+            if !alive {
+                dead.push(link.number());
+            }
+            alive
+        });
+        for attachment in dead {
+            let why = CloseReason::new(CloseCode::TIMED_OUT, "the ping was not answered in time");
+            self.events.push_back(ServerEvent::Drop { attachment, why });
+        }
+        if self.links.len() < before {
+            self.after_loss(now);
+        }
+    }
+
+    /// Returns the attachments.
+    pub fn live(&self) -> impl Iterator<Item = u64> {
+        self.links.iter().map(Link::number)
+    }
+
+    /// Returns the attachment on which messages are sent.
+    pub fn carrier(&self) -> Option<u64> {
+        self.carrier
+    }
+
+    fn position(&self, attachment: u64) -> Option<usize> {
+        self.links
+            .iter()
+            .position(|link| link.number() == attachment)
+    }
+
+    fn take_frame(
+        &mut self,
+        now: Instant,
+        index: usize,
+        message: Message,
+    ) -> Result<Option<Message>, ProtocolError> {
+        let link = &mut self.links[index];
+        link.note_rx(now);
+        match Frame::decode(message)? {
+            Frame::Message(message) => {
+                let message = self.delivery.receive(now, link, message)?;
+                if message.is_some() {
+                    self.extend_closing(now);
+                }
+                return Ok(message);
+            }
+            Frame::Control(Control::Ack(received)) => {
+                self.delivery.acknowledged(received)?;
+                self.extend_closing(now);
+            }
+            Frame::Control(Control::Select(received)) => {
+                self.delivery.acknowledged(received)?;
+                let number = link.number();
+                self.select(number);
+            }
+            Frame::Control(Control::Seq(number)) => link.set_rx(number),
+            Frame::Control(Control::Close(close)) => {
+                let reason = close.reason.clone();
+                if self.delivery.peer_closes(close)? {
+                    self.events.push_back(ServerEvent::Closing { reason });
+                    self.extend_closing(now);
+                }
+            }
+            Frame::Control(Control::Pong) | Frame::Unknown => {}
+            Frame::Control(control @ (Control::Opened(_) | Control::Ping)) => {
+                return Err(ProtocolError::Misplaced(control.word()));
+            }
+        }
+        if self.delivery.closing.is_closing() {
+            self.conclude_if_complete();
+        }
+        Ok(None)
+    }
+
+    /// The client decided for an attachment: all others end, and none with a lower number comes
+    /// any more (`docs/protocol.md`, 3.5).
+    fn select(&mut self, number: u64) {
+        self.selected = Some(number);
+        self.tokens.selected(number);
+        self.numbers.raise(number + 1);
+        self.drop_links(&superseded(), |link| link.number() != number);
+        self.choose_carrier();
+    }
+
+    /// Makes room for one more attachment. Whoever has to go may come back (1013): it could be the
+    /// one that the client has just decided for.
+    fn make_room(&mut self) {
+        while self.links.len() >= self.config.max_attachments() {
+            let spare = |link: &&Link| Some(link.number()) != self.carrier;
+            let Some(oldest) = self.links.iter().filter(spare).map(Link::number).min() else {
+                return;
+            };
+            let why = CloseReason::new(CloseCode::TRY_AGAIN_LATER, "too many attachments");
+            self.drop_links(&why, |link| link.number() == oldest);
+        }
+    }
+
+    fn drop_links(&mut self, why: &CloseReason, which: impl Fn(&Link) -> bool) {
+        let events = &mut self.events;
+        self.links.retain(|link| {
+            let goes = which(link);
+            if goes {
+                events.push_back(ServerEvent::Drop {
+                    attachment: link.number(),
+                    why: why.clone(),
+                });
+            }
+            !goes
+        });
+    }
+
+    /// The carrier is the attachment last selected while it lives, else the newest.
+    fn choose_carrier(&mut self) {
+        let selected = self.selected.filter(|s| self.position(*s).is_some());
+        let carrier = selected.or_else(|| self.links.iter().map(Link::number).max());
+        if carrier != self.carrier {
+            self.carrier = carrier;
+            if let Some(attachment) = carrier {
+                self.events.push_back(ServerEvent::Carrier { attachment });
+            }
+        }
+    }
+
+    /// An attachment is gone.
+    fn after_loss(&mut self, now: Instant) {
+        self.choose_carrier();
+        if self.links.is_empty() && !self.parked {
+            self.parked = true;
+            self.park_until = Some(now + self.config.park());
+            self.delivery.closing.suspend();
+            self.events.push_back(ServerEvent::Parked);
+        }
+    }
+
+    fn extend_closing(&mut self, now: Instant) {
+        if !self.links.is_empty() {
+            let (timeout, max) = (self.config.close_timeout(), self.config.park());
+            self.delivery.closing.extend(now, timeout, max);
+        }
+    }
+
+    /// Ends the session if the closing handshake is complete.
+    fn conclude_if_complete(&mut self) {
+        let carrier = self.links.iter().find(|l| Some(l.number()) == self.carrier);
+        if carrier.is_some_and(|link| self.delivery.is_complete(link)) {
+            self.conclude(true);
+        }
+    }
+
+    /// The closing handshake is complete, or goes no further.
+    fn conclude(&mut self, delivered: bool) {
+        if let Some((reason, by)) = self.delivery.closing.outcome(delivered) {
+            self.end(reason, by);
+        }
+    }
+
+    /// The park or the close timeout is over.
+    fn expire(&mut self) {
+        let (reason, by) = self.delivery.closing.outcome(false).unwrap_or_else(|| {
+            let reason = CloseReason::new(CloseCode::TIMED_OUT, "the session was not resumed");
+            (reason, ClosedBy::Expired)
+        });
+        self.end(reason, by);
+    }
+
+    fn end(&mut self, reason: CloseReason, by: ClosedBy) {
+        if self.closed {
+            return;
+        }
+        self.drop_links(&reason, |_| true);
+        self.carrier = None;
+        self.park_until = None;
+        self.closed = true;
+        self.events.push_back(ServerEvent::Closed { reason, by });
+    }
+}
+
+fn superseded() -> CloseReason {
+    Refused::Superseded.close_reason()
+}
+
+#[cfg(test)]
+mod tests;

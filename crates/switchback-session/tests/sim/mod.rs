@@ -1,0 +1,21 @@
+mod oracle;
+mod pipe;
+mod rng;
+mod world;
+
+use std::ops::AddAssign;
+
+pub(crate) use world::{Stats, World};
+
+impl AddAssign for Stats {
+    fn add_assign(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.conns += other.conns;
+        self.resumed += other.resumed;
+        self.anew += other.anew;
+        self.moved += other.moved;
+        self.closed += other.closed;
+        self.gave_up += other.gave_up;
+        self.steps += other.steps;
+    }
+}

@@ -1,0 +1,120 @@
+use std::time::{Duration, Instant};
+
+use switchback_core::{CloseReason, Message};
+use switchback_session::{ClientSession, ProtocolError, ServerSession};
+
+use super::plain::Plain;
+
+/// What decides: a session of either side, or nothing but a plain transport.
+///
+/// One driver serves all three; this is the seam between them.
+pub(crate) enum Machine {
+    Server(Box<ServerSession>),
+    Client(Box<ClientSession>),
+    Plain(Plain),
+}
+
+/// The attachment number of a plain connection's only transport.
+pub(crate) const PLAIN: u64 = 0;
+
+impl Machine {
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        attachment: u64,
+        message: Message,
+    ) -> Result<Option<Message>, ProtocolError> {
+        match self {
+            Self::Server(session) => session.receive(now, attachment, message),
+            Self::Client(session) => session.receive(now, attachment, message),
+            Self::Plain(_) => Ok(Some(message)),
+        }
+    }
+
+    pub(crate) fn next_transmit(&mut self, now: Instant, attachment: u64) -> Option<&Message> {
+        match self {
+            Self::Server(session) => session.next_transmit(now, attachment),
+            Self::Client(session) => session.next_transmit(now, attachment),
+            Self::Plain(plain) => plain.next_transmit(),
+        }
+    }
+
+    pub(crate) fn transmitted(&mut self, now: Instant, attachment: u64) {
+        match self {
+            Self::Server(session) => session.transmitted(now, attachment),
+            Self::Client(session) => session.transmitted(now, attachment),
+            Self::Plain(plain) => plain.transmitted(),
+        }
+    }
+
+    pub(crate) fn detach(&mut self, now: Instant, attachment: u64, clean: Option<CloseReason>) {
+        match self {
+            Self::Server(session) => session.detach(now, attachment, clean),
+            Self::Client(session) => session.detach(now, attachment, clean),
+            Self::Plain(plain) => plain.closed = true,
+        }
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        match self {
+            Self::Server(session) => session.is_writable(),
+            Self::Client(session) => session.is_writable(),
+            Self::Plain(plain) => plain.is_writable(),
+        }
+    }
+
+    /// Takes a message; gives it back when there is no room.
+    pub(crate) fn send(&mut self, message: Message) -> Result<(), Message> {
+        match self {
+            Self::Server(session) => session.send(message),
+            Self::Client(session) => session.send(message),
+            Self::Plain(plain) => {
+                plain.send(message);
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn close(&mut self, now: Instant, why: CloseReason, reconnect: Option<Duration>) {
+        match self {
+            Self::Server(session) => session.close(now, why, reconnect),
+            Self::Client(session) => session.close(now, why),
+            Self::Plain(plain) => {
+                plain.closing.get_or_insert(why);
+            }
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        match self {
+            Self::Server(session) => session.is_closed(),
+            Self::Client(session) => session.is_closed(),
+            Self::Plain(plain) => plain.closed,
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Server(session) => session.deadline(),
+            Self::Client(session) => session.deadline(),
+            Self::Plain(_) => None,
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        match self {
+            Self::Server(session) => session.handle_timeout(now),
+            Self::Client(session) => session.handle_timeout(now),
+            Self::Plain(_) => {}
+        }
+    }
+
+    /// What is sent and not acknowledged, in bytes: what parking this connection costs.
+    pub(crate) fn unacknowledged_bytes(&self) -> usize {
+        match self {
+            Self::Server(session) => session.unacknowledged().1,
+            Self::Client(session) => session.unacknowledged().1,
+            Self::Plain(_) => 0,
+        }
+    }
+}

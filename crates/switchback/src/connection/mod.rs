@@ -1,0 +1,271 @@
+//! What the application holds, and the machinery beneath it.
+
+mod driver;
+mod event;
+mod machine;
+mod outbox;
+mod plain;
+mod sender;
+mod shared;
+mod state;
+mod wake;
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, Uri};
+use switchback_core::{CloseCode, CloseReason, Error, Message, TransportKind};
+
+pub use self::event::Event;
+pub(crate) use self::machine::Machine;
+pub use self::sender::{SendError, Sender};
+pub(crate) use self::shared::{Observer, Settings, Shared};
+pub use self::state::{State, Watch};
+
+/// A connection to one peer that outlives the transports which carry it.
+///
+/// The same on servers and clients. Messages that are sent arrive in order and exactly once,
+/// whatever happens to the transports, as long as the session can be resumed; where it cannot,
+/// both sides learn it. (A plain connection, [`is_plain`](Self::is_plain), ends with its transport.)
+///
+/// A connection needs no task of its own: it makes progress in the methods that wait, and in the
+/// background while nobody waits. Dropping it closes it after what was sent, with code 1000, or
+/// 1011 while the thread panics.
+///
+/// ```no_run
+/// # async fn example(mut connection: switchback::Connection) -> Result<(), Box<dyn std::error::Error>> {
+/// while let Some(message) = connection.recv().await? {
+///     connection.send(message).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Connection {
+    shared: Arc<Shared>,
+    request: Arc<RequestInfo>,
+}
+
+/// The request that opened a connection.
+#[derive(Debug, Default)]
+pub(crate) struct RequestInfo {
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) peer_addr: Option<SocketAddr>,
+    pub(crate) principal: Option<String>,
+}
+
+impl Connection {
+    pub(crate) fn new(shared: Arc<Shared>, request: Arc<RequestInfo>) -> Self {
+        Self { shared, request }
+    }
+
+    /// Receives the next message; `Ok(None)` when the connection was closed cleanly.
+    ///
+    /// Skips the other [events](Event); see [`next`](Self::next) for them.
+    ///
+    /// # Errors
+    ///
+    /// The connection ended otherwise: the session expired, the peer broke the protocol, or, on a
+    /// plain connection, the transport was cut. Told once; every later call gives
+    /// [`ErrorKind::Closed`](switchback_core::ErrorKind::Closed).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a dropped future loses nothing.
+    pub async fn recv(&mut self) -> Result<Option<Message>, Error> {
+        loop {
+            match self.next().await? {
+                Some(Event::Message(message)) => return Ok(Some(message)),
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Receives the next message or other event; `Ok(None)` when the connection was closed cleanly.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a dropped future loses nothing.
+    pub fn next(&mut self) -> impl Future<Output = Result<Option<Event>, Error>> + Send + '_ {
+        Next {
+            shared: &self.shared,
+        }
+    }
+
+    /// Polls for the next event; see [`next`](Self::next).
+    ///
+    /// A task that was promised a wake-up by `Pending` must come back when it is woken: until then
+    /// the connection relies on it for its progress.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Error>> {
+        self.shared.poll_next(cx)
+    }
+
+    /// Sends a message, waiting while the outbound queue is over its soft limit.
+    ///
+    /// Done means queued, numbered and, where a transport is open, handed to it; not that it has arrived.
+    /// While the connection reconnects, messages are kept.
+    ///
+    /// # Errors
+    ///
+    /// The connection is closed, or the message is larger than the limit. The error gives the
+    /// message back.
+    ///
+    /// # Cancel safety
+    ///
+    /// The message is queued at once or not at all; a future dropped while it waits for room
+    /// has not sent it.
+    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.shared.send(message.into()).await?;
+        self.shared.push_out();
+        Ok(())
+    }
+
+    /// Queues a message if there is room below the hard limit. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// The queue is full, the connection is closed, or the message is larger than the limit. The
+    /// error gives the message back.
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.shared.enqueue(message.into())?;
+        self.shared.push_out();
+        Ok(())
+    }
+
+    /// Returns a handle for sending from other tasks, as broadcasts do.
+    pub fn sender(&self) -> Sender {
+        Sender::new(self.shared.clone())
+    }
+
+    /// Closes the connection: what was sent is delivered first, then the peer is told why and confirms.
+    ///
+    /// Messages that arrive meanwhile are dropped. Waits no longer than the close timeout while a
+    /// transport is open.
+    ///
+    /// # Errors
+    ///
+    /// The peer did not confirm.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the close goes on, also when the connection is dropped.
+    pub async fn close(&mut self, why: impl Into<CloseReason>) -> Result<(), Error> {
+        self.shared.start_close(why.into());
+        loop {
+            match self.next().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(()),
+                Err(error) if error.is_closed() => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Returns what the connection is doing now.
+    pub fn state(&self) -> State {
+        self.shared.state()
+    }
+
+    /// Watches what the connection is doing.
+    pub fn watch(&self) -> Watch {
+        self.shared.watch()
+    }
+
+    /// Returns the transport that carries the connection now, if one is open.
+    pub fn transport(&self) -> Option<TransportKind> {
+        self.shared.transport()
+    }
+
+    /// Tells whether the peer speaks no session protocol: then nothing survives the transport.
+    pub fn is_plain(&self) -> bool {
+        self.shared.is_plain()
+    }
+
+    /// Returns the name of the session, for logs: it is public, not what resumes the session. Empty
+    /// for a plain connection.
+    pub fn id(&self) -> String {
+        self.shared.id()
+    }
+
+    /// Returns the address of the peer's socket when the connection was opened, which may be a
+    /// proxy's. `None` where the server that the endpoint is mounted in has not told it.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.request.peer_addr
+    }
+
+    /// Returns the headers of the request that opened the connection; empty on a client.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.request.headers
+    }
+
+    /// Returns the URI of the request that opened the connection, path and query.
+    pub fn uri(&self) -> &Uri {
+        &self.request.uri
+    }
+
+    /// Returns who opened the connection, where the server's authentication has told it by a
+    /// [`Principal`](crate::Principal).
+    pub fn principal(&self) -> Option<&str> {
+        self.request.principal.as_deref()
+    }
+
+    /// Tells a client that the network may have returned: it tries to reconnect at once, rather than
+    /// when its delay ends. Does nothing otherwise.
+    pub fn wake(&self) {
+        self.shared.wake_network();
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Whoever forgets a connection is done with it; who panics is not.
+        let code = if std::thread::panicking() {
+            CloseCode::INTERNAL_ERROR
+        } else {
+            CloseCode::NORMAL
+        };
+        Shared::abandon(&self.shared, code.into());
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("id", &self.id())
+            .field("state", &self.state())
+            .field("peer_addr", &self.peer_addr())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Connection::next`]. Dropping it hands the connection to the background.
+struct Next<'a> {
+    shared: &'a Arc<Shared>,
+}
+
+impl Future for Next<'_> {
+    type Output = Result<Option<Event>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.shared.poll_next(cx)
+    }
+}
+
+impl Drop for Next<'_> {
+    fn drop(&mut self) {
+        self.shared.stop_waiting();
+    }
+}

@@ -1,0 +1,108 @@
+use std::fmt;
+use std::sync::Arc;
+
+use switchback_core::{CloseReason, Error, ErrorKind, Message};
+
+use super::Shared;
+
+/// Sends on a [`Connection`](crate::Connection) from any task. Cheap to clone.
+///
+/// Holding one does not keep the connection open.
+#[derive(Clone)]
+pub struct Sender(Arc<Shared>);
+
+impl Sender {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    /// Queues a message if there is room below the hard limit. Never waits: what a broadcast uses.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::try_send`](crate::Connection::try_send).
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.0.enqueue(message.into())?;
+        self.0.wake_up();
+        Ok(())
+    }
+
+    /// Sends a message, waiting while the outbound queue is over its soft limit.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::send`](crate::Connection::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Connection::send`](crate::Connection::send).
+    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.0.send(message.into()).await?;
+        self.0.wake_up();
+        Ok(())
+    }
+
+    /// Begins to close the connection; its owner sees the end.
+    pub fn close(&self, why: impl Into<CloseReason>) {
+        self.0.start_close(why.into());
+    }
+
+    /// Tells whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.0.state(), super::State::Closed(_))
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("id", &self.0.id())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A message that was not sent, and why.
+#[derive(Debug)]
+pub struct SendError {
+    message: Message,
+    error: Error,
+}
+
+impl SendError {
+    pub(super) fn new(message: Message, error: Error) -> Self {
+        Self { message, error }
+    }
+
+    /// Tells whether the queue was full. Any other failure means that this message will never go.
+    pub fn is_full(&self) -> bool {
+        self.error.kind() == ErrorKind::Full
+    }
+
+    /// Gives the message back.
+    pub fn into_message(self) -> Message {
+        self.message
+    }
+
+    /// Returns why it was not sent.
+    pub fn error(&self) -> &Error {
+        &self.error
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the message was not sent")
+    }
+}
+
+impl std::error::Error for SendError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl From<SendError> for Error {
+    fn from(error: SendError) -> Self {
+        error.error
+    }
+}

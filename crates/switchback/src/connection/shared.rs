@@ -1,0 +1,320 @@
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use switchback_core::{CloseReason, Error, ErrorKind, Message, Transport, TransportKind};
+use tokio::sync::watch;
+
+use super::driver::{Driver, oversized};
+use super::outbox::{Outbox, Rejected};
+use super::wake::ConnectionWaker;
+use super::{Event, Machine, SendError, State, Watch};
+use crate::client::Dials;
+use crate::janitor::Janitor;
+
+/// What all handles of one connection share.
+pub(crate) struct Shared {
+    driver: Mutex<Timed>,
+    outbox: Outbox,
+    waker: Arc<ConnectionWaker>,
+    /// `waker` again, in the form that transports take.
+    task: Waker,
+    janitor: Arc<Janitor>,
+    settings: Settings,
+    watch: OnceLock<watch::Sender<State>>,
+    this: Weak<Self>,
+}
+
+/// What a connection is set up with.
+pub(crate) struct Settings {
+    pub(crate) id: String,
+    pub(crate) plain: bool,
+    pub(crate) message_size: usize,
+    pub(crate) inbound: usize,
+    pub(crate) queue_soft: usize,
+    pub(crate) queue_hard: usize,
+    /// Told when the connection is parked (with its cost in bytes), goes on, or ends.
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+}
+
+/// What the endpoint wants to know of its connections.
+pub(crate) trait Observer: Send + Sync {
+    fn parked(&self, connection: &Weak<Shared>, bytes: usize);
+    fn unparked(&self, connection: &Weak<Shared>);
+    fn ended(&self, id: &str);
+}
+
+/// The driver and the time for which the janitor has been armed.
+struct Timed {
+    driver: Driver,
+    armed: Option<Instant>,
+    ended: bool,
+}
+
+/// How soon a connection is looked after again whose application does not read.
+const PAUSED: Duration = Duration::from_secs(1);
+
+impl Shared {
+    pub(crate) fn new(
+        machine: Machine,
+        dials: Option<Dials>,
+        janitor: &Arc<Janitor>,
+        settings: Settings,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this| {
+            let waker = Arc::new(ConnectionWaker::new(this.clone(), janitor.clone()));
+            Self {
+                driver: Mutex::new(Timed {
+                    driver: Driver::new(machine, dials, settings.inbound),
+                    armed: None,
+                    ended: false,
+                }),
+                outbox: Outbox::new(settings.queue_soft, settings.queue_hard),
+                task: Waker::from(waker.clone()),
+                waker,
+                janitor: janitor.clone(),
+                settings,
+                watch: OnceLock::new(),
+                this: this.clone(),
+            }
+        })
+    }
+
+    /// Plugs the only transport of a plain connection in.
+    pub(crate) fn plug_plain(&self, transport: Box<dyn Transport>) {
+        self.lock().driver.plug_plain(transport);
+        self.waker.nudge();
+    }
+
+    /// Works on the driver, then drives it: what an endpoint does with a new attachment.
+    pub(crate) fn with_driver<R>(&self, work: impl FnOnce(&mut Driver) -> R) -> R {
+        let mut timed = self.lock();
+        let result = work(&mut timed.driver);
+        self.drive(timed, Instant::now(), true);
+        self.waker.wake_application();
+        result
+    }
+
+    /// What the janitor calls.
+    pub(crate) fn serve(&self, now: Instant) {
+        let mut timed = self.lock();
+        if timed.armed.is_some_and(|armed| armed <= now) {
+            timed.armed = None;
+        }
+        let has_inbound = self.drive(timed, now, true);
+        if has_inbound {
+            self.waker.wake_application();
+        }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.lock().driver.is_done()
+    }
+
+    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Error>> {
+        let mut timed = self.lock();
+        // Events that are there are taken without driving, so that the replies to them leave
+        // together: the last of these replies flushes.
+        if let Poll::Ready(event) = timed.driver.take() {
+            return Poll::Ready(event);
+        }
+        self.drive(timed, Instant::now(), true);
+        let event = self.lock().driver.take();
+        if event.is_pending() {
+            self.waker.wait(cx.waker());
+        }
+        event
+    }
+
+    pub(super) fn stop_waiting(&self) {
+        self.waker.abandon();
+    }
+
+    pub(super) async fn send(&self, message: Message) -> Result<(), SendError> {
+        std::future::poll_fn(|cx| self.poll_room(cx)).await;
+        self.enqueue(message)
+    }
+
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.outbox.poll_room(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        // Full: perhaps only because nobody has driven.
+        self.drive(self.lock(), Instant::now(), true);
+        self.outbox.poll_room(cx)
+    }
+
+    pub(super) fn enqueue(&self, message: Message) -> Result<(), SendError> {
+        if let Some(error) = oversized(&message, self.settings.message_size) {
+            return Err(SendError::new(message, error));
+        }
+        match self.outbox.push(&message) {
+            Ok(()) => {}
+            Err(Rejected::Full) => return Err(SendError::new(message, ErrorKind::Full.into())),
+            Err(Rejected::Closed) => return Err(SendError::new(message, ErrorKind::Closed.into())),
+        }
+        Ok(())
+    }
+
+    /// What the owner sends is written at once, in its own task.
+    pub(super) fn push_out(&self) {
+        // Whoever holds the lock drives, but may have passed the outbox already.
+        let Ok(timed) = self.driver.try_lock() else {
+            return self.task.wake_by_ref();
+        };
+        let flush = !timed.driver.may_defer_flush();
+        self.drive(timed, Instant::now(), flush);
+        if !flush {
+            self.waker.nudge();
+        }
+    }
+
+    /// What others send is written by the connection's own task, so that messages which come
+    /// faster than it runs leave in one write.
+    pub(super) fn wake_up(&self) {
+        self.task.wake_by_ref();
+    }
+
+    pub(super) fn start_close(&self, why: CloseReason) {
+        self.outbox.close(false);
+        let mut timed = self.lock();
+        let now = Instant::now();
+        timed.driver.close(now, why);
+        self.drive(timed, now, true);
+        self.waker.nudge();
+    }
+
+    /// The owner went away: delivers what was sent, then ends, in the background.
+    pub(super) fn abandon(this: &Arc<Self>, why: CloseReason) {
+        this.waker.abandon();
+        let done = {
+            let mut timed = this.lock();
+            timed.driver.discard_inbound();
+            timed.driver.is_done()
+        };
+        if !done {
+            this.start_close(why);
+            this.janitor.adopt(this.clone());
+        }
+    }
+
+    /// Ends a connection at once, on behalf of the endpoint.
+    pub(crate) fn evict(&self, why: CloseReason) {
+        self.with_driver(|driver| driver.evict(Instant::now(), why));
+    }
+
+    /// Drives until a condition holds. For the application's task.
+    pub(crate) fn poll_until<R>(
+        &self,
+        cx: &mut Context<'_>,
+        condition: impl Fn(&mut Driver) -> Option<R>,
+    ) -> Poll<R> {
+        self.drive(self.lock(), Instant::now(), true);
+        let result = condition(&mut self.lock().driver);
+        if result.is_none() {
+            self.waker.wait(cx.waker());
+        }
+        result.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    pub(super) fn wake_network(&self) {
+        self.with_driver(|driver| {
+            if let Machine::Client(session) = &mut driver.machine {
+                session.wake(Instant::now());
+            }
+        });
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.lock().driver.state().clone()
+    }
+
+    pub(super) fn transport(&self) -> Option<TransportKind> {
+        self.lock().driver.transport()
+    }
+
+    pub(super) fn watch(&self) -> Watch {
+        let timed = self.lock();
+        let sender = self
+            .watch
+            .get_or_init(|| watch::channel(timed.driver.state().clone()).0);
+        let mut receiver = sender.subscribe();
+        receiver.mark_unchanged();
+        Watch(receiver)
+    }
+
+    pub(super) fn is_plain(&self) -> bool {
+        self.settings.plain
+    }
+
+    pub(super) fn id(&self) -> String {
+        self.settings.id.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Timed> {
+        self.driver.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drives, then tells the world what changed. Returns whether the application has something
+    /// to take.
+    fn drive(&self, mut timed: MutexGuard<'_, Timed>, now: Instant, flush: bool) -> bool {
+        self.drive_locked(&mut timed, now, flush);
+        timed.driver.has_inbound()
+    }
+
+    fn drive_locked(&self, timed: &mut Timed, now: Instant, flush: bool) {
+        self.waker.begin();
+        let mut cx = Context::from_waker(&self.task);
+        timed.driver.drive(&mut cx, now, &self.outbox, flush);
+        self.arm(timed, now);
+        if let Some(watch) = self.watch.get() {
+            watch.send_if_modified(|state| {
+                let changed = state != timed.driver.state();
+                if changed {
+                    state.clone_from(timed.driver.state());
+                }
+                changed
+            });
+        }
+        self.observe(timed);
+    }
+
+    fn arm(&self, timed: &mut Timed, now: Instant) {
+        let Some(mut deadline) = timed.driver.deadline() else {
+            return;
+        };
+        if deadline <= now {
+            deadline = now + PAUSED;
+        }
+        if timed.armed.is_none_or(|armed| deadline < armed) {
+            timed.armed = Some(deadline);
+            self.janitor.arm(deadline, self.this.clone());
+        }
+    }
+
+    fn observe(&self, timed: &mut Timed) {
+        let Some(observer) = &self.settings.observer else {
+            return;
+        };
+        match timed.driver.park_change.take() {
+            Some(true) => {
+                observer.parked(&self.this, timed.driver.machine.unacknowledged_bytes());
+            }
+            Some(false) => observer.unparked(&self.this),
+            None => {}
+        }
+        if !timed.ended && timed.driver.machine.is_closed() {
+            timed.ended = true;
+            observer.ended(&self.settings.id);
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("id", &self.settings.id)
+            .finish_non_exhaustive()
+    }
+}

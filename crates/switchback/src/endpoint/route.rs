@@ -1,0 +1,244 @@
+//! What a request asks for, and the answer (`docs/protocol.md`, 1).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ALLOW, HeaderName, UPGRADE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use switchback_core::TransportKind;
+use switchback_http::{Query, Refusal, headers};
+use switchback_session::Hello;
+
+use super::Inner;
+use crate::connection::RequestInfo;
+use crate::{Body, PeerAddr, Principal};
+
+/// The subprotocol that sessions on WebSocket use.
+const PROTOCOL: &str = "switchback";
+const HELLO_PREFIX: &str = "switchback.";
+
+impl Inner {
+    pub(super) async fn route<B>(self: &Arc<Self>, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        match self.dispatch(request).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                tracing::debug!(error = refusal.error(), %refusal, "request refused");
+                refusal.into_response().map(Body::from)
+            }
+        }
+    }
+
+    async fn dispatch<B>(
+        self: &Arc<Self>,
+        mut request: Request<B>,
+    ) -> Result<Response<Body>, Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let kind = self.kind(&request)?;
+        if !self.offers(kind) {
+            return Err(unknown_transport("this transport is not offered here"));
+        }
+        match kind {
+            TransportKind::WebSocket => self.open_websocket(&mut request),
+            TransportKind::Sse => match *request.method() {
+                Method::GET => self.open_sse(&request),
+                Method::POST => Ok(self.sse.post(request).await.map(Body::from)),
+                Method::DELETE => Ok(self.sse.delete(&request).map(Body::from)),
+                _ => Err(method_not_allowed()),
+            },
+            TransportKind::LongPoll => match *request.method() {
+                Method::GET if request.headers().contains_key(headers::CONNECTION) => {
+                    Ok(self.longpoll.poll(&request).await.map(Body::from))
+                }
+                Method::GET => self.open_longpoll(&request),
+                Method::POST => Ok(self.longpoll.post(request).await.map(Body::from)),
+                Method::DELETE => Ok(self.longpoll.delete(&request).map(Body::from)),
+                _ => Err(method_not_allowed()),
+            },
+            _ => Err(unknown_transport("this transport is not offered here")),
+        }
+    }
+
+    fn kind<B>(&self, request: &Request<B>) -> Result<TransportKind, Refusal> {
+        // Whatever else is wrong with a handshake, the WebSocket transport has the better answer.
+        if contains(request, &UPGRADE, "websocket") {
+            return Ok(TransportKind::WebSocket);
+        }
+        if let Some(name) = Query::of(request.uri()).get("transport") {
+            return name.parse().map_err(|_| {
+                unknown_transport("the parameter transport must be websocket, sse or longpoll")
+            });
+        }
+        if request.method() == Method::GET && contains(request, &ACCEPT, "text/event-stream") {
+            return Ok(TransportKind::Sse);
+        }
+        Err(unknown_transport(
+            "say which transport: upgrade to WebSocket, or add ?transport=sse or ?transport=longpoll",
+        ))
+    }
+
+    fn open_websocket<B: Send + 'static>(
+        self: &Arc<Self>,
+        request: &mut Request<B>,
+    ) -> Result<Response<Body>, Refusal> {
+        let info = Arc::new(request_info(request));
+        let hello = websocket_hello(request)?;
+        self.admit(hello.is_some())?;
+        let config = match hello {
+            Some(_) => self.websocket.clone().ping_interval(None),
+            None => self.websocket.clone(),
+        };
+        let (response, upgrade) =
+            switchback_ws::upgrade_with(request, &config, |offered| match hello {
+                Some(_) => Some(PROTOCOL.to_owned()),
+                None => {
+                    let known = &self.config.protocols;
+                    known
+                        .iter()
+                        .find(|protocol| offered.contains(&protocol.as_str()))
+                        .cloned()
+                }
+            })?;
+        let upgrade = upgrade.with_peer_addr(info.peer_addr);
+        let endpoint = self.clone();
+        // hyper gives the connection up only after this service has returned its response.
+        tokio::spawn(async move {
+            match upgrade.await {
+                Ok(transport) => endpoint.admit_transport(hello, Box::new(transport), info),
+                Err(error) => tracing::debug!(%error, "the upgrade to WebSocket failed"),
+            }
+        });
+        Ok(response.map(|()| Body::empty()))
+    }
+
+    fn open_sse<B>(self: &Arc<Self>, request: &Request<B>) -> Result<Response<Body>, Refusal> {
+        let hello = header_hello(request)?;
+        self.admit(hello.is_some())?;
+        let info = Arc::new(request_info(request));
+        let (response, mut transport) = self.sse.open(request)?;
+        transport.set_peer_addr(info.peer_addr);
+        self.admit_transport(hello, Box::new(transport), info);
+        Ok(response.map(Body::from))
+    }
+
+    fn open_longpoll<B>(self: &Arc<Self>, request: &Request<B>) -> Result<Response<Body>, Refusal> {
+        let hello = header_hello(request)?;
+        self.admit(hello.is_some())?;
+        let info = Arc::new(request_info(request));
+        let (opening, mut transport) = self.longpoll.open(request)?;
+        transport.set_peer_addr(info.peer_addr);
+        // The session puts its first frame into the transport now, so that it is in this response.
+        self.admit_transport(hello, Box::new(transport), info);
+        Ok(opening.into_response().map(Body::from))
+    }
+
+    /// Says no before anything is opened.
+    fn admit(&self, session: bool) -> Result<(), Refusal> {
+        if !session && !self.config.plain_clients {
+            return Err(Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "bad_session",
+                "only clients with the session protocol are served here",
+            ));
+        }
+        if self.connections() >= self.config.max_connections || self.accepted.is_closed() {
+            return Err(Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "too many connections, try again later",
+            )
+            .with_header(http::header::RETRY_AFTER, HeaderValue::from_static("5")));
+        }
+        Ok(())
+    }
+}
+
+/// Tells whether a list in the headers has an item, parameters such as `;q=1` aside.
+fn contains<B>(request: &Request<B>, name: &HeaderName, item: &str) -> bool {
+    let values = request
+        .headers()
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|found| {
+        found
+            .split(';')
+            .next()
+            .is_some_and(|found| found.trim().eq_ignore_ascii_case(item))
+    })
+}
+
+fn request_info<B>(request: &Request<B>) -> RequestInfo {
+    let extensions = request.extensions();
+    let mut headers = request.headers().clone();
+    // What resumes the session is nobody's business but the endpoint's.
+    headers.remove(headers::SESSION);
+    headers.remove(http::header::SEC_WEBSOCKET_PROTOCOL);
+    RequestInfo {
+        uri: request.uri().clone(),
+        headers,
+        peer_addr: extensions.get::<PeerAddr>().map(|peer| peer.0),
+        principal: extensions
+            .get::<Principal>()
+            .map(|principal| principal.0.clone()),
+    }
+}
+
+/// The hello among the subprotocols that a client offers (3.2).
+fn websocket_hello<B>(request: &Request<B>) -> Result<Option<Hello>, Refusal> {
+    let offered = switchback_ws::offered_protocols(request);
+    if !offered.iter().any(|protocol| *protocol == PROTOCOL) {
+        return Ok(None);
+    }
+    let hello = offered
+        .iter()
+        .find_map(|protocol| protocol.strip_prefix(HELLO_PREFIX));
+    hello.map(parse_hello).transpose()?.map_or_else(
+        || {
+            Err(bad_session(
+                "the subprotocol switchback needs a hello beside it",
+            ))
+        },
+        |hello| Ok(Some(hello)),
+    )
+}
+
+/// The hello in the header of a request (3.2).
+fn header_hello<B>(request: &Request<B>) -> Result<Option<Hello>, Refusal> {
+    let Some(value) = request.headers().get(headers::SESSION) else {
+        return Ok(None);
+    };
+    let text = value
+        .to_str()
+        .map_err(|_| bad_session("the hello is not ASCII"))?;
+    parse_hello(text).map(Some)
+}
+
+fn parse_hello(text: &str) -> Result<Hello, Refusal> {
+    text.parse()
+        .map_err(|error| bad_session(format!("{error}")))
+}
+
+fn bad_session(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "bad_session", message)
+        .with_header(headers::VERSION, HeaderValue::from_static("1"))
+}
+
+fn unknown_transport(message: &'static str) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "unknown_transport", message)
+}
+
+fn method_not_allowed() -> Refusal {
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "use GET to open, POST to send, DELETE to close",
+    )
+    .with_header(ALLOW, HeaderValue::from_static("GET, POST, DELETE"))
+}

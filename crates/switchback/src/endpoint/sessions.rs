@@ -1,0 +1,251 @@
+//! The sessions of an endpoint, and what happens to a new transport.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use switchback_core::{CloseCode, CloseReason, Transport};
+use switchback_session::{Hello, Refused, ServerSession, SessionId, Why};
+
+use super::Inner;
+use super::parking::Parking;
+use crate::connection::{Connection, Machine, Observer, RequestInfo, Settings, Shared};
+use crate::entropy::OsEntropy;
+
+/// The sessions by their id, in shards, so that connects on several cores do not wait for one
+/// another.
+pub(super) struct Sessions {
+    shards: [Mutex<HashMap<String, Entry>>; SHARDS],
+    len: AtomicUsize,
+    parking: Parking,
+}
+
+const SHARDS: usize = 16;
+
+struct Entry {
+    connection: Weak<Shared>,
+    principal: Option<String>,
+}
+
+impl Sessions {
+    pub(super) fn new(parking: Parking) -> Self {
+        Self {
+            shards: Default::default(),
+            len: AtomicUsize::new(0),
+            parking,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    fn shard(&self, id: &str) -> MutexGuard<'_, HashMap<String, Entry>> {
+        // Ids are random: their last byte spreads them evenly.
+        let index = id
+            .as_bytes()
+            .last()
+            .map_or(0, |byte| usize::from(*byte) % SHARDS);
+        self.shards[index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds a session that the principal may use. Another principal gets the answer of an unknown
+    /// session: it learns nothing.
+    fn find(&self, id: &str, principal: Option<&str>) -> Found {
+        match self.shard(id).get(id) {
+            None => Found::Nothing,
+            Some(entry) => match entry.connection.upgrade() {
+                None => Found::Nothing,
+                Some(_) if entry.principal.as_deref() != principal => Found::Foreign,
+                Some(connection) => Found::Session(connection),
+            },
+        }
+    }
+
+    /// Adds a session unless its id was taken meanwhile.
+    fn insert(&self, id: String, connection: &Arc<Shared>, principal: Option<String>) -> bool {
+        let mut shard = self.shard(&id);
+        if shard
+            .get(&id)
+            .is_some_and(|entry| entry.connection.strong_count() > 0)
+        {
+            return false;
+        }
+        let entry = Entry {
+            connection: Arc::downgrade(connection),
+            principal,
+        };
+        if shard.insert(id, entry).is_none() {
+            self.len.fetch_add(1, Ordering::Relaxed);
+        }
+        true
+    }
+}
+
+enum Found {
+    Session(Arc<Shared>),
+    Foreign,
+    Nothing,
+}
+
+impl Observer for Sessions {
+    fn parked(&self, connection: &Weak<Shared>, bytes: usize) {
+        self.parking.park(connection, bytes);
+    }
+
+    fn unparked(&self, connection: &Weak<Shared>) {
+        self.parking.unpark(connection);
+    }
+
+    fn ended(&self, id: &str) {
+        if self.shard(id).remove(id).is_some() {
+            self.len.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Inner {
+    /// Gives a transport to the session that its client asks for, or to a new connection.
+    pub(super) fn admit_transport(
+        self: &Arc<Self>,
+        hello: Option<Hello>,
+        transport: Box<dyn Transport>,
+        info: Arc<RequestInfo>,
+    ) {
+        match hello {
+            Some(hello) => self.admit_session(&hello, transport, info),
+            None => self.admit_plain(transport, info),
+        }
+    }
+
+    fn admit_plain(self: &Arc<Self>, transport: Box<dyn Transport>, info: Arc<RequestInfo>) {
+        self.plain.fetch_add(1, Ordering::Relaxed);
+        let observer = Arc::new(PlainCount(self.plain.clone()));
+        let machine = Machine::Plain(Default::default());
+        let shared = self.shared(machine, String::new(), Some(observer));
+        shared.plug_plain(transport);
+        self.hand_over(shared, info);
+    }
+
+    fn admit_session(
+        self: &Arc<Self>,
+        hello: &Hello,
+        mut transport: Box<dyn Transport>,
+        info: Arc<RequestInfo>,
+    ) {
+        let id = hello.session().to_string();
+        let why = match self.sessions.find(&id, info.principal.as_deref()) {
+            Found::Session(shared) => {
+                let result = shared.with_driver(|driver| {
+                    driver.attach(Instant::now(), hello, transport, &mut OsEntropy)
+                });
+                match result {
+                    Ok(()) => return,
+                    Err((Refused::Superseded, transport)) => {
+                        return refuse(transport, CloseCode::SUPERSEDED);
+                    }
+                    Err((_, refused)) => transport = refused,
+                }
+                Why::Unknown
+            }
+            Found::Foreign => Why::Unknown,
+            Found::Nothing => {
+                if let Hello::New { .. } = hello {
+                    return self.open_session(hello, None, transport, info);
+                }
+                Why::Unknown
+            }
+        };
+        match hello {
+            // The id is taken: there is no such session to begin (3.3).
+            Hello::New { .. } => refuse(transport, CloseCode::UNKNOWN_SESSION),
+            Hello::Resume { .. } => self.open_session(hello, Some(why), transport, info),
+        }
+    }
+
+    fn open_session(
+        self: &Arc<Self>,
+        hello: &Hello,
+        instead: Option<Why>,
+        transport: Box<dyn Transport>,
+        info: Arc<RequestInfo>,
+    ) {
+        let now = Instant::now();
+        let config = self.config.session.clone();
+        let session = match instead {
+            None => ServerSession::new(now, config, hello.session().clone()),
+            Some(why) => {
+                ServerSession::new_instead(now, config, SessionId::random(&mut OsEntropy), why)
+            }
+        };
+        let id = session.id().to_string();
+        let observer = self.sessions.clone();
+        let shared = self.shared(
+            Machine::Server(Box::new(session)),
+            id.clone(),
+            Some(observer),
+        );
+        if !self.sessions.insert(id, &shared, info.principal.clone()) {
+            // Two racing transports of one new session: the other was quicker.
+            return self.admit_session(hello, transport, info);
+        }
+        let attached =
+            shared.with_driver(|driver| driver.attach(now, hello, transport, &mut OsEntropy));
+        match attached {
+            Ok(()) => self.hand_over(shared, info),
+            Err((_, transport)) => refuse(transport, CloseCode::UNKNOWN_SESSION),
+        }
+    }
+
+    fn shared(
+        &self,
+        machine: Machine,
+        id: String,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Arc<Shared> {
+        let settings = Settings {
+            plain: matches!(machine, Machine::Plain(_)),
+            id,
+            message_size: usize::MAX,
+            inbound: self.config.limits.recv_buffer(),
+            queue_soft: self.config.queue_soft,
+            queue_hard: self.config.queue_hard,
+            observer,
+        };
+        Shared::new(machine, None, &self.janitor, settings)
+    }
+
+    /// Gives a connection to the application. One that it has no room for is told to come later.
+    fn hand_over(&self, shared: Arc<Shared>, info: Arc<RequestInfo>) {
+        let connection = Connection::new(shared.clone(), info);
+        if let Err(rejected) = self.accepted.try_send(connection) {
+            tracing::warn!("a connection was turned away: the application accepts too slowly");
+            shared.evict(CloseReason::from(CloseCode::TRY_AGAIN_LATER));
+            drop(rejected);
+        }
+    }
+}
+
+/// Closes a transport that nobody wants, in a task of its own that ends within the close timeout.
+fn refuse(mut transport: Box<dyn Transport>, code: CloseCode) {
+    tokio::spawn(async move {
+        let why = CloseReason::from(code);
+        let _ = std::future::poll_fn(|cx| transport.poll_close(cx, &why)).await;
+    });
+}
+
+/// Counts plain connections.
+struct PlainCount(Arc<AtomicUsize>);
+
+impl Observer for PlainCount {
+    fn parked(&self, _: &Weak<Shared>, _: usize) {}
+
+    fn unparked(&self, _: &Weak<Shared>) {}
+
+    fn ended(&self, _: &str) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,154 @@
+//! The one task that serves all connections of an endpoint (or the one of a client) whose
+//! application is busy elsewhere, and that keeps their timers.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+use tokio::time::timeout_at;
+
+use crate::connection::Shared;
+
+/// Keeps the timers and drives what nobody else drives.
+///
+/// An idle connection has one entry in a heap and no timer of the runtime. Timers are lazy: a
+/// deadline that moves later leaves its entry alone, which then fires early and is armed anew.
+pub(crate) struct Janitor {
+    state: Mutex<State>,
+    notify: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct State {
+    ready: Vec<Weak<Shared>>,
+    timers: BinaryHeap<Reverse<Timer>>,
+    /// Connections that the application dropped and that still deliver what it sent.
+    closing: Vec<Arc<Shared>>,
+    started: bool,
+}
+
+struct Timer {
+    at: Instant,
+    connection: Weak<Shared>,
+}
+
+impl Janitor {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            notify: Arc::default(),
+        })
+    }
+
+    /// Has the connection driven as soon as the janitor comes round.
+    pub(crate) fn enqueue(self: &Arc<Self>, connection: Weak<Shared>) {
+        self.change(|state| state.ready.push(connection));
+        self.notify.notify_one();
+    }
+
+    /// Has the connection driven at a time.
+    pub(crate) fn arm(self: &Arc<Self>, at: Instant, connection: Weak<Shared>) {
+        let earliest = self.change(|state| {
+            let earliest = state.timers.peek().is_none_or(|first| at < first.0.at);
+            state.timers.push(Reverse(Timer { at, connection }));
+            earliest
+        });
+        if earliest {
+            self.notify.notify_one();
+        }
+    }
+
+    /// Keeps a connection alive until it is closed.
+    pub(crate) fn adopt(self: &Arc<Self>, connection: Arc<Shared>) {
+        let weak = Arc::downgrade(&connection);
+        self.change(|state| {
+            state.closing.push(connection);
+            state.ready.push(weak);
+        });
+        self.notify.notify_one();
+    }
+
+    /// Changes the state, and starts the task with the first change.
+    fn change<R>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state.started {
+            // Outside a runtime there is nobody to drive; a later call inside one starts it.
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                state.started = true;
+                runtime.spawn(run(Arc::downgrade(self), self.notify.clone()));
+            }
+        }
+        change(&mut state)
+    }
+
+    fn round(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut due = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut due = std::mem::take(&mut state.ready);
+            while state.timers.peek().is_some_and(|first| first.0.at <= now) {
+                due.extend(state.timers.pop().map(|timer| timer.0.connection));
+            }
+            due
+        };
+        for connection in due.drain(..).filter_map(|connection| connection.upgrade()) {
+            connection.serve(now);
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let done: Vec<_> = state
+            .closing
+            .extract_if(.., |connection| connection.is_done())
+            .collect();
+        if state.ready.capacity() == 0 {
+            state.ready = due;
+        }
+        let next = state.timers.peek().map(|first| first.0.at);
+        drop(state);
+        drop(done);
+        next
+    }
+}
+
+/// Holds the janitor only while it works, so that the task ends with the janitor's last user.
+async fn run(janitor: Weak<Janitor>, notify: Arc<Notify>) {
+    loop {
+        let Some(next) = janitor.upgrade().map(|janitor| janitor.round()) else {
+            return;
+        };
+        match next {
+            Some(at) => {
+                // The outcome does not matter: the round finds out what is due.
+                let _ = timeout_at(at.into(), notify.notified()).await;
+            }
+            None => notify.notified().await,
+        }
+    }
+}
+
+impl Drop for Janitor {
+    fn drop(&mut self) {
+        self.notify.notify_one();
+    }
+}
+
+impl PartialEq for Timer {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Timer {}
+
+impl PartialOrd for Timer {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Timer {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.at.cmp(&other.at)
+    }
+}

@@ -1,0 +1,117 @@
+use std::convert::Infallible;
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tower_service::Service;
+
+use crate::PeerAddr;
+
+/// Serves a tower service, such as an [`Endpoint`](crate::Endpoint) or an axum router, on HTTP/1.1 and
+/// HTTP/2 without TLS, until the future is dropped.
+///
+/// A convenience: an endpoint mounts into any hyper server. Each connection has a task, and each
+/// request a [`PeerAddr`] among its extensions.
+///
+/// # Errors
+///
+/// The listener failed. Errors of single connections, and running out of file descriptors, do not
+/// end it.
+pub async fn serve<S, B>(listener: TcpListener, service: S) -> io::Result<()>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                survivable(error)?;
+                // Out of file descriptors: others have to close first.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        // Small messages must not wait for the acknowledgement of earlier ones.
+        let _ = stream.set_nodelay(true);
+        tokio::spawn(serve_connection(stream, PeerAddr(peer), service.clone()));
+    }
+}
+
+/// Serves one connection: what [`serve`] does with each, for listeners of other kinds.
+pub async fn serve_connection<I, S, B>(io: I, peer: PeerAddr, service: S)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    // Without a timer hyper has no header timeout.
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(15));
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(30));
+    let service = TowerToHyperService::new(AddPeer { service, peer });
+    if let Err(error) = server
+        .serve_connection_with_upgrades(TokioIo::new(io), service)
+        .await
+    {
+        tracing::debug!(%error, "a connection failed");
+    }
+}
+
+fn survivable(error: io::Error) -> io::Result<()> {
+    // EMFILE and ENFILE have no kind of their own; they are what remains of the transient errors.
+    match error.kind() {
+        io::ErrorKind::InvalidInput | io::ErrorKind::NotConnected => Err(error),
+        _ => {
+            tracing::warn!(%error, "a connection could not be accepted");
+            Ok(())
+        }
+    }
+}
+
+/// Adds the peer's address to every request.
+#[derive(Clone, Debug)]
+struct AddPeer<S> {
+    service: S,
+    peer: PeerAddr,
+}
+
+impl<S, B> Service<Request<B>> for AddPeer<S>
+where
+    S: Service<Request<B>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Self::Error>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        self.service.call(request)
+    }
+}
