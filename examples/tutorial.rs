@@ -71,7 +71,7 @@ impl Room {
     }
 
     fn tell_everybody(&self, text: &str) {
-        // Encoded once for all who use the same kind of transport.
+        // Encoded once, not once for each member.
         let message = Message::text(text).prepare();
         for member in self.lock().values() {
             // Never waits: one slow member must not hold up the others.

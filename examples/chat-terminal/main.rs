@@ -18,11 +18,11 @@ use std::io::{BufRead, IsTerminal, stdin};
 use std::thread;
 use std::time::Duration;
 
-use switchback::{Client, CloseCode, CloseReason, Connection, Event, State, TransportKind};
+use switchback::{Client, CloseReason, Connection, Event, State, TransportKind};
 use switchback_examples::Args;
 use switchback_examples::chat::{MAX_NAME, ToClient, ToServer};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use self::transcript::Transcript;
 
@@ -53,7 +53,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let mut terminal = Terminal {
         connection: client.connect().await?,
-        client,
         name,
         transcript: Transcript::new(!stdin().is_terminal()),
     };
@@ -75,7 +74,6 @@ fn default_name() -> String {
 
 struct Terminal {
     connection: Connection,
-    client: Client,
     name: String,
     transcript: Transcript,
 }
@@ -98,7 +96,7 @@ impl Terminal {
                 },
                 event = self.connection.next() => match event? {
                     Some(event) => self.hear(event).await?,
-                    None => self.come_back().await?,
+                    None => return Err(self.end().into()),
                 },
                 () = at(input_ended) => return Err("the last lines have not arrived".into()),
                 interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
@@ -132,6 +130,15 @@ impl Terminal {
         Ok(self.connection.send(said).await?)
     }
 
+    /// Why the server has ended it. (One that only restarts asks to come back, which happens by
+    /// itself.)
+    fn end(&self) -> String {
+        match self.connection.state() {
+            State::Closed(why) => format!("the server has closed the connection: {why}"),
+            _ => "the connection has ended".to_owned(),
+        }
+    }
+
     async fn hear(&mut self, event: Event) -> Result<(), Box<dyn Error>> {
         match event {
             Event::Message(message) => match ToClient::read(&message) {
@@ -149,30 +156,6 @@ impl Terminal {
             }
             _ => {}
         }
-        Ok(())
-    }
-
-    /// The server has closed the connection: comes back if it is only restarting.
-    async fn come_back(&mut self) -> Result<(), Box<dyn Error>> {
-        let State::Closed(why) = self.connection.state() else {
-            return Err("the connection has ended".into());
-        };
-        eprintln!("-- closed: {why}");
-        let restarts = [
-            CloseCode::GOING_AWAY,
-            CloseCode::SERVICE_RESTART,
-            CloseCode::TRY_AGAIN_LATER,
-        ];
-        if !restarts.contains(&why.code()) {
-            return Err(why.to_string().into());
-        }
-        self.connection = loop {
-            sleep(Duration::from_secs(1)).await;
-            if let Ok(connection) = self.client.connect().await {
-                break connection;
-            }
-        };
-        self.begin().await;
         Ok(())
     }
 }

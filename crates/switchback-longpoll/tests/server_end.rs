@@ -216,3 +216,16 @@ async fn the_number_of_connections_is_bounded_and_the_closed_ones_yield() {
     let answer = read(poll(&server, &second_id, 9).await).await;
     assert_eq!(word(&answer), refused(400, "bad_cursor"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_poll_is_told_of_the_close_at_once() {
+    let server = LongPollServer::default();
+    let (id, mut transport) = open(&server);
+    let waiting = tokio::spawn(poll(&server, &id, 0));
+    tokio::task::yield_now().await;
+    let begin = Instant::now();
+    transport.close(why()).await.unwrap();
+    assert_eq!(begin.elapsed().as_secs(), 0);
+    let answer = read(soon(waiting).await.unwrap()).await;
+    assert_eq!(word(&answer), refused(410, "closed"));
+}

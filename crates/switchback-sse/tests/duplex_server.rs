@@ -290,43 +290,6 @@ async fn a_response_that_is_never_sent_is_a_cut() {
 }
 
 #[tokio::test]
-async fn the_send_buffer_is_bounded() {
-    let config = ServerConfig::new().limits(Limits::new().send_buffer_size(10_000));
-    let server = SseServer::new(config);
-    let get = Request::get("/?transport=sse").body(()).unwrap();
-    let (response, mut transport) = server.open(&get).unwrap();
-    let message = Message::text("x".repeat(1000));
-    let mut taken = 0;
-    while poll_once(|cx| transport.poll_send(cx, &message))
-        .await
-        .is_some()
-    {
-        taken += 1;
-        assert!(taken <= 10, "more than the buffer was taken");
-    }
-    assert!(taken >= 9, "only {taken} were taken");
-    // The body takes everything, which wakes the sender.
-    let mut body = response.into_body();
-    let (sent, ()) = tokio::join!(soon(transport.send(message)), async {
-        soon(body.frame()).await.unwrap().unwrap();
-    });
-    sent.unwrap();
-    assert_eq!(server.connections(), 1);
-}
-
-async fn poll_once<T>(
-    mut poll: impl FnMut(&mut std::task::Context<'_>) -> std::task::Poll<T>,
-) -> Option<T> {
-    std::future::poll_fn(|cx| {
-        std::task::Poll::Ready(match poll(cx) {
-            std::task::Poll::Ready(output) => Some(output),
-            std::task::Poll::Pending => None,
-        })
-    })
-    .await
-}
-
-#[tokio::test]
 async fn prepared_messages_are_encoded_once() {
     let server = SseServer::new(ServerConfig::new().padding(0));
     let message = Message::text("x".repeat(20_000)).prepare();

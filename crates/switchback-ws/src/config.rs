@@ -44,7 +44,11 @@ impl Config {
     }
 
     /// Sets after how long without anything from the peer a ping is sent (RFC 6455, 5.5.2). Default
-    /// 25 s. `None`: never; a peer that vanished without a trace is then not noticed.
+    /// 25 s. `None`: never; a peer that vanished without a trace is then not noticed, and buffers that
+    /// grew are kept.
+    ///
+    /// Any byte counts, and so does that the peer takes what had to wait to be written to it: a slow
+    /// reader is not silent.
     #[must_use]
     pub fn ping_interval(mut self, interval: Option<Duration>) -> Self {
         self.tuning.ping_interval = interval;

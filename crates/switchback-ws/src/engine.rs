@@ -69,6 +69,10 @@ struct Meter {
     buffered: usize,
     /// Whether a flush of the byte stream is due.
     unflushed: bool,
+    /// Whether a write had to wait.
+    blocked: bool,
+    /// Whether a ping of ours is still to be flushed, which nobody but the reader does.
+    pinging: bool,
     /// Whether the write buffer has grown.
     grown: bool,
     watch: FrameWatch,
@@ -96,6 +100,8 @@ impl Engine {
             meter: Meter {
                 buffered: 0,
                 unflushed: false,
+                blocked: false,
+                pinging: false,
                 grown: false,
                 watch,
                 signs: SignsOfLife::new(),
@@ -137,7 +143,10 @@ impl Engine {
                 let payload = self.meter.watch.close().unwrap_or_default();
                 Ok(close::received(payload).map_or(Input::BadClose, Input::Close))
             }
-            Err(error) if would_block(&error) => return Poll::Pending,
+            Err(error) if would_block(&error) => {
+                self.flush_ping(cx);
+                return Poll::Pending;
+            }
             Err(error) => Err(error.into()),
         })
     }
@@ -194,17 +203,31 @@ impl Engine {
             Err(error) => return Poll::Ready(Err(write_error(error))),
         }
         self.meter.buffered = 0;
+        self.meter.pinging = false;
         Poll::Ready(Ok(()))
     }
 
-    /// Sends a ping, if there is room for one.
+    /// Sends a ping, if there is room for one. Reading flushes it where it has to wait.
     pub(crate) fn ping(&mut self, cx: &mut Context<'_>) {
         self.meter.buffered += frame_len(0, self.role);
+        self.meter.pinging = true;
         // What fails here fails again, and is reported, when the connection is read.
         let _ = self.with_bridge(cx, Direction::Read, |context, bridge| {
-            context.write(bridge, EngineMessage::Ping(Bytes::new()))?;
-            context.flush(bridge)
+            context.write(bridge, EngineMessage::Ping(Bytes::new()))
         });
+        self.flush_ping(cx);
+    }
+
+    fn flush_ping(&mut self, cx: &mut Context<'_>) {
+        if !self.meter.pinging {
+            return;
+        }
+        let flushed =
+            self.with_bridge(cx, Direction::Read, |context, bridge| context.flush(bridge));
+        match flushed {
+            Err(error) if would_block(&error) => {}
+            _ => self.meter.pinging = false,
+        }
     }
 
     /// Queues a close frame behind everything taken so far and tries to write it. Nothing is taken
@@ -382,9 +405,17 @@ impl io::Write for Bridge<'_, '_> {
             Err(broken) => Err(broken),
             Ok(()) => match Pin::new(&mut self.io).poll_write(self.cx, buf) {
                 Poll::Ready(result) => result,
-                Poll::Pending => return Err(io::ErrorKind::WouldBlock.into()),
+                Poll::Pending => {
+                    self.meter.blocked = true;
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
             },
         };
+        if std::mem::take(&mut self.meter.blocked) && written.is_ok() {
+            // There is room again, so the peer has received something. A ping that is behind all
+            // of it cannot be answered in time, and the peer is alive all the same.
+            self.meter.signs.note();
+        }
         let count = self.written(written, buf.len())?;
         self.meter.buffered = self.meter.buffered.saturating_sub(count);
         Ok(count)

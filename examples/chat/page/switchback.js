@@ -457,12 +457,16 @@ export class Switchback extends EventTarget {
 
   // --- Closing ----------------------------------------------------------------------------------
 
-  #closeFrame({ code, reason }) {
-    return `\u0001close ${JSON.stringify({ code, reason, sent: this.#sent })}`;
+  /** The last frames: what was received, so that the server need not wait for it, and the close. */
+  #lastFrames({ code, reason }) {
+    this.#clearOwed();
+    const close = JSON.stringify({ code, reason, sent: this.#sent });
+    return [`\u0001ack ${this.#received}`, `\u0001close ${close}`];
   }
 
-  #sendClose() {
-    if (this.#closing) this.#link?.wire.send(this.#closeFrame(this.#closing));
+  #sendClose(link = this.#link, closing = this.#closing) {
+    if (link === null || closing === null) return;
+    for (const frame of this.#lastFrames(closing)) link.wire.send(frame);
   }
 
   #closedByServer(link, { code, reason = '', reconnect }) {
@@ -470,7 +474,7 @@ export class Switchback extends EventTarget {
       this.#finish(this.#closing.code, this.#closing.reason);
       return;
     }
-    (this.#link ?? link).wire.send(this.#closeFrame({ code, reason }));
+    this.#sendClose(this.#link ?? link, { code, reason });
     if (reconnect === undefined && !COME_BACK.includes(code)) {
       this.#finish(code, reason);
     } else {
@@ -506,7 +510,7 @@ export class Switchback extends EventTarget {
   /** The page goes away: ends the session in what little time is left. */
   #leave() {
     const going = { code: 1001, reason: 'the page was left' };
-    this.#link?.wire.leave(this.#closeFrame(going));
+    this.#link?.wire.leave(this.#lastFrames(going));
     this.#link = null;
     this.#finish(going.code, going.reason);
   }

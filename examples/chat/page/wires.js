@@ -2,7 +2,7 @@
 //
 // A wire is one connection of one transport. It calls `on.message(data)` for every message,
 // `on.heard()` for every other sign of life, and at most once `on.end(why)`. It is written to with
-// `send`, and ended with `close` (politely), `leave` (politely, with the page) or `abort`.
+// `send`, and ended with `close` (politely), `leave` (with the page, after some last messages) or `abort`.
 
 const REQUEST_TIMEOUT = 10_000; // ms that a POST may take
 const CLOSE_TIMEOUT = 5_000; // ms that what was sent has to leave before a close
@@ -48,8 +48,8 @@ class WebSocketWire {
     this.#socket.close(code);
   }
 
-  leave(message) {
-    this.send(message);
+  leave(messages) {
+    for (const message of messages) this.send(message);
     this.close(1000);
   }
 
@@ -165,11 +165,12 @@ class HttpWire {
     this.#stop.abort();
   }
 
-  // Everything that may be missing, and the last message, in one request that outlives the page. No
+  // Everything that may be missing, and the last messages, in one request that outlives the page. No
   // DELETE: it could overtake the POST, and it ends the connection but not the session.
-  leave(message) {
+  leave(messages) {
     this.#on = null;
-    this.#queue.push(encodeRecord(message));
+    this.#posting ??= Promise.resolve(); // No other POST from now on.
+    this.#queue.push(...messages.map(encodeRecord));
     if (this.connection !== null) {
       const body = concat(this.#queue);
       const headers = { 'Content-Type': 'application/x-switchback-batch' };

@@ -32,6 +32,10 @@ pub(crate) struct Log {
     send_buffer: usize,
     batch_messages: usize,
     batch_bytes: usize,
+    /// How many messages the network lets through in a batch, as far as is known.
+    window: usize,
+    /// How many messages the last batch had, until something of it is acknowledged.
+    unanswered: usize,
 }
 
 /// A cursor that names a message which was never sent, or whose successor was forgotten.
@@ -52,6 +56,8 @@ impl Log {
             unsent: 0,
             send_buffer: limits.send_buffer(),
             batch_messages: limits.batch_messages(),
+            window: limits.batch_messages(),
+            unanswered: 0,
             // Repeated polls must not make the part in flight outgrow the buffer, one response
             // after the other.
             batch_bytes: limits.batch_bytes().min(limits.send_buffer()),
@@ -85,6 +91,10 @@ impl Log {
         if newly > self.in_flight {
             return Err(bad);
         }
+        if newly > 0 {
+            self.window = self.window.saturating_mul(2).min(self.batch_messages);
+            self.unanswered = 0;
+        }
         self.records.drain(..newly);
         self.in_flight -= newly;
         self.acknowledged = cursor;
@@ -98,13 +108,17 @@ impl Log {
     /// Returns the batch that follows the last acknowledgement, and counts it as sent. `None` when
     /// there is nothing to send.
     ///
-    /// Called again without an acknowledgement it begins with the same messages, and may have
-    /// become longer.
+    /// Called again without an acknowledgement, so after the response was lost, it begins with the
+    /// same messages but has only half as many, until one gets through: a network that cuts every
+    /// connection after so many bytes would never let a large one pass.
     pub(crate) fn batch(&mut self) -> Option<Bytes> {
+        if self.unanswered > 0 {
+            self.window = (self.unanswered / 2).max(1);
+        }
         let mut count = 0;
         let mut bytes = 0;
         for record in &self.records {
-            let fits = count < self.batch_messages && bytes + record.len() <= self.batch_bytes;
+            let fits = count < self.window && bytes + record.len() <= self.batch_bytes;
             // One message always travels, alone if it must.
             if count > 0 && !fits {
                 break;
@@ -116,6 +130,7 @@ impl Log {
             self.unsent -= cost(record);
         }
         self.in_flight = self.in_flight.max(count);
+        self.unanswered = count;
         match count {
             0 => None,
             // The usual batch of a broadcast: all receivers share the bytes.
@@ -163,14 +178,25 @@ mod tests {
     fn keeps_a_batch_until_it_is_acknowledged() {
         let mut log = log(&Limits::new(), &["t1:a", "t1:b"]);
         assert_eq!(log.batch().unwrap(), "t1:at1:b");
-        assert_eq!(log.batch().unwrap(), "t1:at1:b");
         log.push(Bytes::from_static(b"t1:c"));
-        assert_eq!(log.batch().unwrap(), "t1:at1:bt1:c");
         log.acknowledge(2).unwrap();
+        assert_eq!(log.batch().unwrap(), "t1:c");
         assert_eq!(log.batch().unwrap(), "t1:c");
         log.acknowledge(3).unwrap();
         assert_eq!(log.batch(), None);
         assert!(log.is_empty());
+    }
+
+    #[test]
+    fn a_lost_batch_is_halved_until_one_gets_through() {
+        let mut log = log(&Limits::new(), &["t1:a"; 9]);
+        for count in [9, 4, 2, 1, 1] {
+            assert_eq!(log.batch().unwrap().len(), count * 4);
+        }
+        log.acknowledge(1).unwrap();
+        assert_eq!(log.batch().unwrap().len(), 2 * 4);
+        log.acknowledge(3).unwrap();
+        assert_eq!(log.batch().unwrap().len(), 4 * 4);
     }
 
     #[test]
@@ -234,11 +260,9 @@ mod tests {
         assert_eq!(log.batch().unwrap().len(), 600);
         // The first six are in flight, six more find room, however often the first are sent.
         assert_eq!(fill(&mut log), 6);
-        assert_eq!(log.batch().unwrap().len(), 1000);
-        assert_eq!(fill(&mut log), 4);
-        assert_eq!(log.batch().unwrap().len(), 1000);
+        assert_eq!(log.batch().unwrap().len(), 300);
         assert_eq!(fill(&mut log), 0);
-        log.acknowledge(10).unwrap();
+        log.acknowledge(6).unwrap();
         assert_eq!(fill(&mut log), 0);
         assert_eq!(log.batch().unwrap().len(), 600);
         assert_eq!(fill(&mut log), 6);

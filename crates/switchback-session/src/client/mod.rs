@@ -710,9 +710,14 @@ impl ClientSession {
 
     fn close_links(&mut self, why: &CloseReason) {
         self.current = None;
-        for attachment in self.links.drain(..) {
-            let attachment = attachment.link.number();
-            let why = why.clone();
+        for ended in self.links.drain(..) {
+            let attachment = ended.link.number();
+            // The session ends on the attachment in use: the server must not take the end of
+            // another one, which may arrive first, for it.
+            let why = match ended.role {
+                Role::Current => why.clone(),
+                Role::Opening | Role::Retiring { .. } => CloseCode::TRANSPORT_CHANGED.into(),
+            };
             self.actions.push_back(Action::Close { attachment, why });
         }
     }

@@ -54,6 +54,8 @@ struct Served {
     up: Option<Stream>,
     backlog: Vec<Message>,
     closed: Option<ClosedBy>,
+    /// The lowest number of an attachment that may live or come.
+    floor: u64,
 }
 
 /// A transport.
@@ -254,7 +256,10 @@ impl World {
             return false;
         };
         let conn = &self.conns[conn_index(carrier)];
-        conn.at_client == End::Live
+        let tried = |conn: &Conn| conn.at_client == End::Coming;
+        self.client.live().count() == 1
+            && !self.conns.iter().any(tried)
+            && conn.at_client == End::Live
             && conn.at_server == End::Live
             && conn.up.is_healthy(self.now)
             && conn.down.is_healthy(self.now)
@@ -615,6 +620,12 @@ impl World {
             .attach(now, &hello, &mut self.rng)
             .unwrap();
         assert_eq!(number, attachment(conn));
+        let served = &mut self.sessions[index];
+        assert!(number >= served.floor, "an attachment that was given up");
+        served.floor = served.floor.max(hello.fence());
+        assert!(served.session.live().all(|live| live >= served.floor));
+        let again = served.session.authorize(&hello);
+        assert!(again.is_err(), "the same number twice");
         self.log(|| format!("server: {} attached to session {index}", conn + 1));
         let answer = now + self.rng.millis(0, 200);
         let faulty = self.is_faulty();
@@ -645,6 +656,7 @@ impl World {
             up: None,
             backlog: Vec::new(),
             closed: None,
+            floor: 0,
         });
         let index = self.sessions.len() - 1;
         if self.rng.percent(30) {
@@ -866,7 +878,11 @@ impl World {
                     self.log(|| format!("server: {} <- {}", conn + 1, show(&message)));
                     let served = &mut self.sessions[index];
                     let session = &mut served.session;
+                    if message.as_text().is_some_and(|t| t.starts_with("\u{1}select")) {
+                        served.floor = served.floor.max(attachment(conn));
+                    }
                     let message = session.receive(self.now, attachment(conn), message);
+                    assert!(served.session.live().all(|live| live >= served.floor));
                     if let Some(message) = message.unwrap() {
                         let up = match &mut served.up {
                             Some(up) => up,

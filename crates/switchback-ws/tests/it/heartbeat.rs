@@ -1,9 +1,10 @@
 //! Pings, both ways, and silence.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use crate::common::{frame, half, pair, parse, soon};
-use switchback_ws::{Config, ErrorKind, Limits, Message, Role, TransportExt, WebSocket};
+use switchback_ws::{Config, ErrorKind, Limits, Message, Role, Transport, TransportExt, WebSocket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
@@ -133,6 +134,37 @@ async fn a_peer_that_sends_something_is_not_silent() {
     let mut written = Vec::new();
     far.read_to_end(&mut written).await.unwrap();
     assert!(written.is_empty(), "{written:?}");
+}
+
+/// A ping that is behind a long backlog cannot be answered in time by a peer that reads slowly.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_reads_slowly_is_not_silent() {
+    let (near, mut far) = tokio::io::duplex(100);
+    let mut near = WebSocket::from_stream(near, Role::Server, &Config::new());
+    let backlog = Message::binary(vec![0; 2000]);
+    let mut taken = false;
+    let working = poll_fn(|cx| {
+        if !taken {
+            taken = near.poll_send(cx, &backlog).is_ready();
+        }
+        let _ = near.poll_flush(cx);
+        near.poll_recv(cx)
+    });
+    let reading = async {
+        let begun = Instant::now();
+        let mut read = vec![0; 2004];
+        for part in read.chunks_mut(100) {
+            sleep(Duration::from_secs(20)).await;
+            far.read_exact(part).await.unwrap();
+        }
+        assert!(begun.elapsed().as_secs() > 300);
+    };
+    tokio::select! {
+        end = working => panic!("{end:?}"),
+        () = reading => {}
+    }
+    // But one that then says nothing at all is.
+    assert!(near.recv().await.unwrap_err().is_timeout());
 }
 
 #[tokio::test(start_paused = true)]

@@ -243,7 +243,7 @@ impl Driver {
     fn decide(&mut self, now: Instant, outbox: &Outbox) -> bool {
         let progress = match &mut self.machine {
             Machine::Server(_) => self.decide_server(now, outbox),
-            Machine::Client(_) => self.decide_client(now, outbox),
+            Machine::Client(_) => self.decide_client(now),
             Machine::Plain(_) => self.decide_plain(now),
         };
         if let State::Closed(_) = self.state {
@@ -292,7 +292,7 @@ impl Driver {
         progress
     }
 
-    fn decide_client(&mut self, now: Instant, outbox: &Outbox) -> bool {
+    fn decide_client(&mut self, now: Instant) -> bool {
         let mut progress = false;
         while let Machine::Client(session) = &mut self.machine
             && let Some(action) = session.poll_action()
@@ -364,7 +364,9 @@ impl Driver {
                     let why = CloseReason::new(CloseCode::ABNORMAL, "no transport works");
                     self.finish(now, why, Some(ErrorKind::Refused));
                 }
-                ClientEvent::Closing { .. } => outbox.close(true),
+                // The outbox stays open: what it holds goes on in a new session, if the server has
+                // asked to come back.
+                ClientEvent::Closing { .. } => {}
                 ClientEvent::Closed { reason, by } => self.finish(now, reason, error_kind(by)),
                 _ => {}
             }

@@ -299,7 +299,10 @@ impl Poster {
     ) -> Result<(), Error> {
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return self.again(error),
+            Err(error) => {
+                self.outbox.lost(count);
+                return self.again(error);
+            }
         };
         match answer.status() {
             StatusCode::OK => {

@@ -17,6 +17,8 @@ pub(super) struct Outbox {
     sent: u64,
     /// How many messages the server accepts in a batch, as far as is known.
     most: usize,
+    /// How many messages the network lets through in a batch, as far as is known.
+    window: usize,
     limits: Limits,
 }
 
@@ -39,6 +41,7 @@ impl Outbox {
             first: 1,
             sent: 0,
             most: limits.batch_messages(),
+            window: limits.batch_messages(),
             limits: limits.clone(),
         }
     }
@@ -61,7 +64,8 @@ impl Outbox {
 
     /// Makes the next batch, of everything that fits into one.
     pub(super) fn batch(&mut self) -> Batch {
-        let (count, len) = batch::fit(self.records.iter().take(self.most), &self.limits);
+        let most = self.most.min(self.window);
+        let (count, len) = batch::fit(self.records.iter().take(most), &self.limits);
         let body = if count == 1 {
             self.records[0].clone()
         } else {
@@ -92,6 +96,9 @@ impl Outbox {
             ));
         }
         let progress = received + 1 > self.first;
+        if progress {
+            self.window = self.window.saturating_mul(2).min(self.limits.batch_messages());
+        }
         while self.first <= received {
             if let Some(record) = self.records.pop_front() {
                 self.bytes -= record.len() + OVERHEAD;
@@ -107,6 +114,12 @@ impl Outbox {
         self.most = (count / 2).max(1);
         count > 1
     }
+
+    /// A batch of `count` messages was lost: the next one is smaller, until one gets through. A
+    /// network that cuts every connection after so many bytes would never let a large one pass.
+    pub(super) fn lost(&mut self, count: usize) {
+        self.window = (count / 2).max(1);
+    }
 }
 
 #[cfg(test)]
@@ -119,6 +132,20 @@ mod tests {
             outbox.push(&Message::from_static(message));
         }
         outbox
+    }
+
+    #[test]
+    fn a_lost_batch_is_halved_until_one_gets_through() {
+        let messages = ["a"; 9];
+        let mut outbox = outbox(&Limits::new(), &messages);
+        for count in [9, 4, 2, 1, 1] {
+            assert_eq!(outbox.batch().count, count);
+            outbox.lost(count);
+        }
+        outbox.acknowledge(1).unwrap();
+        assert_eq!(outbox.batch().count, 2);
+        outbox.acknowledge(3).unwrap();
+        assert_eq!(outbox.batch().count, 4);
     }
 
     #[test]
