@@ -11,8 +11,8 @@ use std::error::Error;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming as IncomingBody;
 use switchback::{Body, Config, Connection, Endpoint, Limits};
-use switchback_examples::Args;
 use switchback_ws::{Transport, WebSocket};
+use switchback_examples::Args;
 use tokio::net::TcpListener;
 
 #[tokio::main]

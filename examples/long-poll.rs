@@ -15,8 +15,8 @@ use std::error::Error;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use switchback_examples::Args;
 use switchback_longpoll::{LongPoll, LongPollServer, ServerConfig, TransportExt};
+use switchback_examples::Args;
 use tokio::net::TcpListener;
 
 #[tokio::main]

@@ -26,15 +26,6 @@ use tokio::time::{Instant, sleep_until};
 
 use self::transcript::Transcript;
 
-const USAGE: &str = "\
-Joins the chat of the chat example. Lines from the standard input go to everybody.
-
-Usage: chat-terminal [--url URL] [--name NAME] [--transport TRANSPORT]
-
-  --url URL              the endpoint (default http://127.0.0.1:8080/rt)
-  --name NAME            what the others call you (default: the user's name)
-  --transport TRANSPORT  auto, websocket, sse or longpoll (default auto)";
-
 /// How many lines may be under way. More are read when the server has answered.
 const MAX_PENDING: usize = 100;
 
@@ -43,17 +34,22 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let args = Args::parse(USAGE, &["url", "name", "transport"]);
-    let mut client = Client::new(args.get("url").unwrap_or("http://127.0.0.1:8080/rt"))?;
-    match args.get("transport") {
-        None | Some("auto") => {}
-        Some(name) => client = client.transports([name.parse::<TransportKind>()?]),
+    let name = default_name();
+    let flags = [
+        ("--url", "URL", "http://127.0.0.1:8080/rt"),
+        ("--name", "NAME", &*name),
+        ("--transport", "auto|websocket|sse|longpoll", "auto"),
+    ];
+    let args = Args::parse("chat-terminal", &flags)?;
+    let mut client = Client::new(args.get("--url"))?;
+    match args.get("--transport") {
+        "auto" => {}
+        name => client = client.transports([name.parse::<TransportKind>()?]),
     }
-    let name = args.get("name").map_or_else(default_name, str::to_owned);
 
     let mut terminal = Terminal {
         connection: client.connect().await?,
-        name,
+        name: args.get("--name").to_owned(),
         transcript: Transcript::new(!stdin().is_terminal()),
     };
     terminal.begin().await;

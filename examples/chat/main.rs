@@ -6,7 +6,6 @@ mod room;
 mod visit;
 
 use std::error::Error;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,21 +18,14 @@ use tokio::net::TcpListener;
 
 use self::room::Room;
 
-const USAGE: &str = "\
-Serves a chat: the page at /, the endpoint at /rt.
-
-Usage: chat [--listen ADDRESS]
-
-  --listen ADDRESS  where to listen (default 127.0.0.1:8080)";
-
 /// How long people have to take note when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "it tells where the page is")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let args = Args::parse(USAGE, &["listen"]);
-    let listen: SocketAddr = args.get_or("listen", ([127, 0, 0, 1], 8080).into())?;
+    let args = Args::parse("chat", &[("--listen", "ADDR", "127.0.0.1:8080")])?;
+    let listen = args.get("--listen");
     let listener = TcpListener::bind(listen)
         .await
         .map_err(|error| format!("cannot listen on {listen}: {error}"))?;

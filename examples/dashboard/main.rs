@@ -19,10 +19,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
-use switchback_examples::Args;
 use switchback_sse::{Event, EventStream, last_event_id};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
+use switchback_examples::Args;
+use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {

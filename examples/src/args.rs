@@ -1,130 +1,157 @@
-use std::collections::BTreeMap;
-use std::process;
-use std::str::FromStr;
+use std::error::Error;
+use std::{env, fmt, process};
 
 /// The command line of an example: `--flag value` or `--flag=value`, and `--help`.
 ///
 /// ```
 /// use switchback_examples::Args;
 ///
-/// let line = ["--listen", "127.0.0.1:0"].map(String::from);
-/// let args = Args::read(line, &["listen", "name"])?;
-/// assert_eq!(args.get("listen"), Some("127.0.0.1:0"));
-/// assert_eq!(args.get("name"), None);
-/// # Ok::<(), String>(())
+/// let flags = [("--listen", "ADDR", "127.0.0.1:8080"), ("--name", "NAME", "")];
+/// let args = Args::read("chat", &flags, ["--listen", "[::1]:80"].map(String::from))?;
+/// assert_eq!(args.get("--listen"), "[::1]:80");
+/// assert_eq!(args.get("--name"), "");
+/// # Ok::<(), switchback_examples::Usage>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Args {
-    values: BTreeMap<String, String>,
+    values: Vec<(String, String)>,
 }
 
-impl Args {
-    /// Reads the command line of this process. Prints `usage` and ends the process when it asks for
-    /// help, or is not as the example expects it.
-    #[expect(
-        clippy::print_stdout,
-        clippy::print_stderr,
-        reason = "this is a command line"
-    )]
-    pub fn parse(usage: &str, flags: &[&str]) -> Self {
-        let mut line = std::env::args().skip(1).peekable();
-        if line
-            .peek()
-            .is_some_and(|first| first == "--help" || first == "-h")
-        {
-            println!("{usage}");
-            process::exit(0);
-        }
-        Self::read(line, flags).unwrap_or_else(|error| {
-            eprintln!("{error}\n\n{usage}");
-            process::exit(2);
-        })
-    }
+/// A flag that an example takes: its name with the dashes, a word for its value, the default.
+pub type Flag<'a> = (&'a str, &'a str, &'a str);
 
-    /// Reads a command line. `flags` are the names that are known, without dashes.
+/// A command line is not as the example expects it: what is wrong, and what it expects.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Usage(String);
+
+impl Args {
+    /// Reads the command line of this process. When it asks for help, prints that and ends the
+    /// process.
     ///
     /// # Errors
     ///
-    /// A flag is unknown, has no value, or was given twice: a text for the user.
-    pub fn read(line: impl IntoIterator<Item = String>, flags: &[&str]) -> Result<Self, String> {
-        let mut values = BTreeMap::new();
+    /// A flag is unknown or has no value.
+    #[expect(clippy::print_stdout, reason = "help is what was asked for")]
+    pub fn parse(example: &str, flags: &[Flag<'_>]) -> Result<Self, Usage> {
+        let line: Vec<String> = env::args().skip(1).collect();
+        if line
+            .iter()
+            .any(|argument| argument == "--help" || argument == "-h")
+        {
+            println!("{}", help(example, flags));
+            process::exit(0);
+        }
+        Self::read(example, flags, line)
+    }
+
+    /// Reads a command line. The last of several values counts.
+    ///
+    /// # Errors
+    ///
+    /// A flag is unknown or has no value.
+    pub fn read(
+        example: &str,
+        flags: &[Flag<'_>],
+        line: impl IntoIterator<Item = String>,
+    ) -> Result<Self, Usage> {
+        let usage = |error: String| Usage(format!("{error}\n\n{}", help(example, flags)));
+        let mut values: Vec<(String, String)> = flags
+            .iter()
+            .map(|&(name, _, default)| (name.to_owned(), default.to_owned()))
+            .collect();
         let mut line = line.into_iter();
         while let Some(argument) = line.next() {
-            let Some(flag) = argument.strip_prefix("--") else {
-                return Err(format!("unexpected argument: {argument}"));
-            };
-            let (name, value) = match flag.split_once('=') {
+            let (name, value) = match argument.split_once('=') {
                 Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
-                None => (flag.to_owned(), line.next()),
+                None => (argument, None),
             };
-            if !flags.contains(&name.as_str()) {
-                return Err(format!("unknown flag: --{name}"));
-            }
-            let Some(value) = value else {
-                return Err(format!("--{name} needs a value"));
+            let Some(slot) = values.iter_mut().find(|(known, _)| *known == name) else {
+                return Err(usage(format!("unexpected argument: {name}")));
             };
-            if values.insert(name.clone(), value).is_some() {
-                return Err(format!("--{name} was given twice"));
-            }
+            let Some(value) = value.or_else(|| line.next()) else {
+                return Err(usage(format!("{name} needs a value")));
+            };
+            slot.1 = value;
         }
         Ok(Self { values })
     }
 
-    /// Returns the value of a flag, if it was given.
-    pub fn get(&self, flag: &str) -> Option<&str> {
-        self.values.get(flag).map(String::as_str)
-    }
-
-    /// Returns the value of a flag, parsed, or the default.
-    ///
-    /// # Errors
-    ///
-    /// The value cannot be parsed: a text for the user.
-    pub fn get_or<T: FromStr>(&self, flag: &str, default: T) -> Result<T, String>
-    where
-        T::Err: std::fmt::Display,
-    {
-        match self.get(flag) {
-            Some(value) => value
-                .parse()
-                .map_err(|error| format!("--{flag} {value}: {error}")),
-            None => Ok(default),
-        }
+    /// Returns the value of a flag, or its default. (Empty for a flag that the example has not
+    /// declared.)
+    pub fn get(&self, flag: &str) -> &str {
+        let found = self.values.iter().find(|(name, _)| name == flag);
+        found.map_or("", |(_, value)| value)
     }
 }
+
+fn help(example: &str, flags: &[Flag<'_>]) -> String {
+    let mut text = format!("Usage: cargo run --example {example} --");
+    for (name, value, _) in flags {
+        text.push_str(&format!(" [{name} {value}]"));
+    }
+    for (name, value, default) in flags.iter().filter(|(_, _, default)| !default.is_empty()) {
+        text.push_str(&format!("\n  {name} {value}  (default {default})"));
+    }
+    text
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The same as `Display`, because that is what a `main` prints that returns it.
+impl fmt::Debug for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Error for Usage {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const FLAGS: [Flag<'_>; 2] = [("--listen", "ADDR", "127.0.0.1:0"), ("--name", "NAME", "")];
+
     fn read(line: &[&str]) -> Result<Args, String> {
-        Args::read(line.iter().map(ToString::to_string), &["listen", "name"])
+        let line = line.iter().map(ToString::to_string);
+        Args::read("chat", &FLAGS, line).map_err(|usage| usage.to_string())
     }
 
     #[test]
     fn reads_both_forms() {
         let args = read(&["--listen=[::1]:80", "--name", "a=b"]).unwrap();
-        assert_eq!(args.get("listen"), Some("[::1]:80"));
-        assert_eq!(args.get("name"), Some("a=b"));
+        assert_eq!(args.get("--listen"), "[::1]:80");
+        assert_eq!(args.get("--name"), "a=b");
     }
 
     #[test]
-    fn says_what_is_wrong() {
+    fn knows_the_defaults() {
+        let args = read(&[]).unwrap();
+        assert_eq!(args.get("--listen"), "127.0.0.1:0");
+        assert_eq!(args.get("--name"), "");
+    }
+
+    #[test]
+    fn says_what_is_wrong_and_what_is_right() {
         for (line, error) in [
-            (&["--port", "1"][..], "unknown flag: --port"),
-            (&["--name"], "--name needs a value"),
-            (&["x"], "unexpected argument: x"),
-            (&["--name", "a", "--name", "b"], "--name was given twice"),
+            (&["--port", "1"][..], "unexpected argument: --port\n"),
+            (&["--name"], "--name needs a value\n"),
+            (&["x"], "unexpected argument: x\n"),
         ] {
-            assert_eq!(read(line), Err(error.to_owned()));
+            let usage = read(line).unwrap_err();
+            assert!(usage.starts_with(error), "{usage}");
+            assert!(
+                usage.contains("--example chat -- [--listen ADDR] [--name NAME]"),
+                "{usage}"
+            );
+            assert!(
+                usage.ends_with("--listen ADDR  (default 127.0.0.1:0)"),
+                "{usage}"
+            );
         }
-    }
-
-    #[test]
-    fn parses_values() {
-        let args = read(&["--name", "7"]).unwrap();
-        assert_eq!(args.get_or("name", 0), Ok(7));
-        assert_eq!(args.get_or("listen", 5), Ok(5));
-        assert!(read(&["--name", "x"]).unwrap().get_or("name", 0).is_err());
     }
 }

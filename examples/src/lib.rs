@@ -2,5 +2,7 @@
 
 mod args;
 pub mod chat;
+#[cfg(doctest)]
+mod docs;
 
-pub use self::args::Args;
+pub use self::args::{Args, Flag, Usage};

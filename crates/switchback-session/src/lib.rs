@@ -10,9 +10,7 @@ mod hello;
 mod id;
 mod server;
 
-pub use client::{
-    Action, ClientConfig, ClientEvent, ClientSession, Failure, FailureWhy, Memory,
-};
+pub use client::{Action, ClientConfig, ClientEvent, ClientSession, Failure, FailureWhy, Memory};
 pub use closed::ClosedBy;
 pub use config::Config;
 pub use frame::{Close, Control, Frame, Opened, ProtocolError, Why, escape};

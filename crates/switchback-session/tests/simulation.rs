@@ -24,7 +24,9 @@ fn nothing_is_lost_or_doubled() {
     let next = AtomicU64::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let results: Vec<(Vec<u64>, Stats)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(&next, runs))).collect();
+        let workers: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| work(&next, runs)))
+            .collect();
         workers.into_iter().map(|w| w.join().unwrap()).collect()
     });
     let mut failed = Vec::new();

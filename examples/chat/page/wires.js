@@ -2,7 +2,8 @@
 //
 // A wire is one connection of one transport. It calls `on.message(data)` for every message,
 // `on.heard()` for every other sign of life, and at most once `on.end(why)`. It is written to with
-// `send`, and ended with `close` (politely), `leave` (with the page, after some last messages) or `abort`.
+// `send`, and ended with `close` (politely), `leave` (with the page, after some last messages) or
+// `abort`.
 
 const REQUEST_TIMEOUT = 10_000; // ms that a POST may take
 const CLOSE_TIMEOUT = 5_000; // ms that what was sent has to leave before a close

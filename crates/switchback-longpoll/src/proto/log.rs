@@ -34,8 +34,8 @@ pub(crate) struct Log {
     batch_bytes: usize,
     /// How many messages the network lets through in a batch, as far as is known.
     window: usize,
-    /// How many messages the last batch had, until something of it is acknowledged.
-    unanswered: usize,
+    /// How many messages the last batch had, and how often it was asked for in vain.
+    unanswered: (usize, u32),
 }
 
 /// A cursor that names a message which was never sent, or whose successor was forgotten.
@@ -57,7 +57,7 @@ impl Log {
             send_buffer: limits.send_buffer(),
             batch_messages: limits.batch_messages(),
             window: limits.batch_messages(),
-            unanswered: 0,
+            unanswered: (0, 0),
             // Repeated polls must not make the part in flight outgrow the buffer, one response
             // after the other.
             batch_bytes: limits.batch_bytes().min(limits.send_buffer()),
@@ -93,7 +93,7 @@ impl Log {
         }
         if newly > 0 {
             self.window = self.window.saturating_mul(2).min(self.batch_messages);
-            self.unanswered = 0;
+            self.unanswered = (0, 0);
         }
         self.records.drain(..newly);
         self.in_flight -= newly;
@@ -109,11 +109,12 @@ impl Log {
     /// there is nothing to send.
     ///
     /// Called again without an acknowledgement, so after the response was lost, it begins with the
-    /// same messages but has only half as many, until one gets through: a network that cuts every
-    /// connection after so many bytes would never let a large one pass.
+    /// same messages. From the second loss on it has only half as many, until one gets through: a
+    /// network that cuts every connection after so many bytes would never let a large one pass.
     pub(crate) fn batch(&mut self) -> Option<Bytes> {
-        if self.unanswered > 0 {
-            self.window = (self.unanswered / 2).max(1);
+        let (lost, times) = self.unanswered;
+        if times >= 2 {
+            self.window = (lost / 2).max(1);
         }
         let mut count = 0;
         let mut bytes = 0;
@@ -130,7 +131,7 @@ impl Log {
             self.unsent -= cost(record);
         }
         self.in_flight = self.in_flight.max(count);
-        self.unanswered = count;
+        self.unanswered = if count == 0 { (0, 0) } else { (count, times + 1) };
         match count {
             0 => None,
             // The usual batch of a broadcast: all receivers share the bytes.
@@ -190,7 +191,7 @@ mod tests {
     #[test]
     fn a_lost_batch_is_halved_until_one_gets_through() {
         let mut log = log(&Limits::new(), &["t1:a"; 9]);
-        for count in [9, 4, 2, 1, 1] {
+        for count in [9, 9, 4, 2, 1, 1] {
             assert_eq!(log.batch().unwrap().len(), count * 4);
         }
         log.acknowledge(1).unwrap();
@@ -260,9 +261,11 @@ mod tests {
         assert_eq!(log.batch().unwrap().len(), 600);
         // The first six are in flight, six more find room, however often the first are sent.
         assert_eq!(fill(&mut log), 6);
-        assert_eq!(log.batch().unwrap().len(), 300);
+        assert_eq!(log.batch().unwrap().len(), 1000);
+        assert_eq!(fill(&mut log), 4);
+        assert_eq!(log.batch().unwrap().len(), 500);
         assert_eq!(fill(&mut log), 0);
-        log.acknowledge(6).unwrap();
+        log.acknowledge(10).unwrap();
         assert_eq!(fill(&mut log), 0);
         assert_eq!(log.batch().unwrap().len(), 600);
         assert_eq!(fill(&mut log), 6);

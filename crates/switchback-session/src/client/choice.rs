@@ -26,7 +26,10 @@ pub(super) enum Command {
     /// Stop or drop one that was started and has not been decided for.
     Cancel { attachment: u64 },
     /// Every try of a round has failed.
-    RoundFailed { failures: Vec<Failure>, next: Instant },
+    RoundFailed {
+        failures: Vec<Failure>,
+        next: Instant,
+    },
     /// The same, and no other round follows.
     GiveUp { failures: Vec<Failure> },
 }
@@ -130,7 +133,10 @@ impl Choice {
 
     /// A transport has opened; its first frame is to come.
     pub(super) fn opened(&mut self, now: Instant, config: &ClientConfig, attachment: u64) {
-        let attempt = self.attempts.iter_mut().find(|a| a.attachment == attachment);
+        let attempt = self
+            .attempts
+            .iter_mut()
+            .find(|a| a.attachment == attachment);
         if let Some(attempt) = attempt {
             attempt.opened = Some(now);
             if has_canary(attempt.kind) {
@@ -160,7 +166,11 @@ impl Choice {
         attachment: u64,
         failure: Failure,
     ) {
-        let Some(index) = self.attempts.iter().position(|a| a.attachment == attachment) else {
+        let Some(index) = self
+            .attempts
+            .iter()
+            .position(|a| a.attachment == attachment)
+        else {
             return;
         };
         let attempt = self.attempts.remove(index);
@@ -197,7 +207,11 @@ impl Choice {
         entropy: &mut dyn Entropy,
         attachment: u64,
     ) {
-        let Some(index) = self.attempts.iter().position(|a| a.attachment == attachment) else {
+        let Some(index) = self
+            .attempts
+            .iter()
+            .position(|a| a.attachment == attachment)
+        else {
             return;
         };
         let winner = self.attempts.swap_remove(index);
@@ -217,7 +231,13 @@ impl Choice {
         });
         self.probe.queue.clear();
         self.probe.at = if config.transports().iter().any(|kind| better(*kind)) {
-            Some(now + if late { SOON } else { self.probe_delay(entropy) })
+            Some(
+                now + if late {
+                    SOON
+                } else {
+                    self.probe_delay(entropy)
+                },
+            )
         } else {
             None
         };
@@ -263,12 +283,7 @@ impl Choice {
     }
 
     /// The network seems to be back.
-    pub(super) fn wake(
-        &mut self,
-        now: Instant,
-        config: &ClientConfig,
-        entropy: &mut dyn Entropy,
-    ) {
+    pub(super) fn wake(&mut self, now: Instant, config: &ClientConfig, entropy: &mut dyn Entropy) {
         if let Phase::Waiting { until } = &mut self.phase {
             *until = self.gate.wake(now, entropy).min(*until);
             self.advance(now, config, entropy);
@@ -362,9 +377,10 @@ impl Choice {
     fn round_failed(&mut self, now: Instant, config: &ClientConfig, entropy: &mut dyn Entropy) {
         let failures = std::mem::take(&mut self.failures);
         self.failed_rounds = self.failed_rounds.saturating_add(1);
-        let enough = config.give_up_after().is_some_and(|n| self.failed_rounds >= n);
-        let denied =
-            !failures.is_empty() && failures.iter().all(|f| f.why == FailureWhy::Denied);
+        let enough = config
+            .give_up_after()
+            .is_some_and(|n| self.failed_rounds >= n);
+        let denied = !failures.is_empty() && failures.iter().all(|f| f.why == FailureWhy::Denied);
         if !self.succeeded && (enough || denied) {
             self.phase = Phase::Stopped;
             self.commands.push_back(Command::GiveUp { failures });
@@ -486,6 +502,3 @@ fn overdue(attempt: &Attempt, config: &ClientConfig) -> Failure {
         ),
     }
 }
-
-#[cfg(test)]
-mod tests;

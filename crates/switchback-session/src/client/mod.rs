@@ -148,7 +148,8 @@ impl ClientSession {
         self.links
             .retain(|a| a.link.number() != attachment || a.role != Role::Opening);
         let (config, entropy) = (&self.config, &mut *self.entropy);
-        self.choice.failed(now, config, entropy, attachment, failure);
+        self.choice
+            .failed(now, config, entropy, attachment, failure);
         self.obey(now);
     }
 
@@ -224,8 +225,7 @@ impl ClientSession {
     /// The transport of an attachment took what [`next_transmit`](Self::next_transmit) gave last.
     pub fn transmitted(&mut self, now: Instant, attachment: u64) {
         if let Some(index) = self.position(attachment) {
-            self.delivery
-                .transmitted(now, &mut self.links[index].link);
+            self.delivery.transmitted(now, &mut self.links[index].link);
             if self.delivery.closing.is_closing() {
                 self.conclude(now);
             }
@@ -390,8 +390,7 @@ impl ClientSession {
                     self.actions.push_back(Action::Cancel { attachment });
                 }
                 Command::RoundFailed { failures, next } => {
-                    if self.token.is_none()
-                        && failures.iter().any(|f| f.why == FailureWhy::Unknown)
+                    if self.token.is_none() && failures.iter().any(|f| f.why == FailureWhy::Unknown)
                     {
                         // Somebody has this id already. Nothing was sent under it.
                         self.id = SessionId::random(&mut *self.entropy);
@@ -574,9 +573,9 @@ impl ClientSession {
                 }
             }
             Frame::Unknown => {}
-            Frame::Control(
-                control @ (Control::Opened(_) | Control::Select(_) | Control::Pong),
-            ) => return Err(ProtocolError::Misplaced(control.word())),
+            Frame::Control(control @ (Control::Opened(_) | Control::Select(_) | Control::Pong)) => {
+                return Err(ProtocolError::Misplaced(control.word()));
+            }
         }
         if self.delivery.closing.is_closing() {
             self.conclude(now);
@@ -588,7 +587,8 @@ impl ClientSession {
     fn lost(&mut self, now: Instant, clean: Option<CloseReason>, failure: Failure) {
         self.current = None;
         self.cancel_retiring();
-        if let Some(why) = &clean {
+        let was_clean = clean.is_some();
+        if let Some(why) = clean {
             if self.delivery.closing.peer().is_some() {
                 // It has said its last and does not wait for more.
                 return self.finish(now, Some(failure), false);
@@ -599,7 +599,7 @@ impl ClientSession {
                         CloseCode::SUPERSEDED => ClosedBy::Superseded,
                         _ => ClosedBy::Aborted,
                     };
-                    return self.end(why.clone(), by);
+                    return self.end(why, by);
                 }
                 Meaning::Later => self.choice.hint(now, None, true),
                 Meaning::Back => {}
@@ -608,7 +608,7 @@ impl ClientSession {
         if let Some(delay) = failure.retry_after {
             self.choice.hint(now, Some(delay), false);
         }
-        self.reconnect(now, clean.is_some(), Some(failure));
+        self.reconnect(now, was_clean, Some(failure));
     }
 
     fn reconnect(&mut self, now: Instant, clean: bool, failure: Option<Failure>) {

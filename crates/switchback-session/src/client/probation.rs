@@ -68,9 +68,7 @@ impl Memory {
         let (first, max) = config.demotion();
         let (deaths, _) = config.probation();
         let record = self.record(kind);
-        let time: Duration = first
-            .saturating_mul(1 << record.demotions.min(20))
-            .min(max);
+        let time: Duration = first.saturating_mul(1 << record.demotions.min(20)).min(max);
         record.demotions = record.demotions.saturating_add(1);
         record.strikes = deaths - 1;
         record.demoted_until = Some(now + time);

@@ -168,13 +168,17 @@ fn whys() -> impl Strategy<Value = Option<Why>> {
 
 fn closes() -> impl Strategy<Value = Close> {
     let codes = any::<u16>().prop_filter_map("cannot be sent", CloseCode::new);
-    (codes, ".{0,60}", numbers(), proptest::option::of(durations())).prop_map(
-        |(code, text, sent, reconnect)| Close {
+    (
+        codes,
+        ".{0,60}",
+        numbers(),
+        proptest::option::of(durations()),
+    )
+        .prop_map(|(code, text, sent, reconnect)| Close {
             reason: CloseReason::new(code, text),
             sent,
             reconnect,
-        },
-    )
+        })
 }
 
 prop_compose! {

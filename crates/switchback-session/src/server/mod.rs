@@ -186,10 +186,6 @@ impl ServerSession {
 
     /// The transport of an attachment has ended: `clean` with what its peer closed it with, `None`
     /// when it was cut or failed.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "the reason is the caller's to give away, and part of it may be kept one day"
-    )]
     pub fn detach(&mut self, now: Instant, attachment: u64, clean: Option<CloseReason>) {
         let Some(index) = self.position(attachment) else {
             return;

@@ -33,7 +33,11 @@ impl Stream {
     pub(super) fn given_back(&self, unacknowledged: &[Message]) {
         let from = self.sent.len().checked_sub(unacknowledged.len());
         let from = from.expect("more was given back than was sent");
-        assert_eq!(self.sent[from..], *unacknowledged, "other messages were given back");
+        assert_eq!(
+            self.sent[from..],
+            *unacknowledged,
+            "other messages were given back"
+        );
         assert!(
             from <= self.received,
             "messages {}..={from} were neither received nor given back",

@@ -181,7 +181,9 @@ impl World {
         }
         if !self.is_over() {
             // A session on the server that nothing leads to any more cannot move.
-            let reachable = self.peer.is_some_and(|peer| self.sessions[peer].server == 0);
+            let reachable = self
+                .peer
+                .is_some_and(|peer| self.sessions[peer].server == 0);
             if reachable && self.rng.percent(3) {
                 self.climb();
             }
@@ -207,7 +209,8 @@ impl World {
         let peer = self.peer.unwrap();
         self.client_sends();
         self.server_sends();
-        let mut backlog = !self.client_backlog.is_empty() || !self.sessions[peer].backlog.is_empty();
+        let mut backlog =
+            !self.client_backlog.is_empty() || !self.sessions[peer].backlog.is_empty();
         let by_client = self.rng.percent(50);
         if by_client {
             self.client_closes();
@@ -223,13 +226,21 @@ impl World {
         }
         let served = &self.sessions[peer];
         let (local, remote) = (Some(ClosedBy::Local), Some(ClosedBy::Peer));
-        let expected = if by_client { (local, remote) } else { (remote, local) };
+        let expected = if by_client {
+            (local, remote)
+        } else {
+            (remote, local)
+        };
         assert_eq!((self.client_closed, served.closed), expected);
         // What found no room before the close was never sent.
         backlog |= !self.client_backlog.is_empty();
         if !backlog {
             let up = served.up.as_ref().unwrap_or(&self.up);
-            assert!(up.is_complete() && served.down.is_complete(), "{}", self.state());
+            assert!(
+                up.is_complete() && served.down.is_complete(),
+                "{}",
+                self.state()
+            );
         }
     }
 
@@ -540,7 +551,9 @@ impl World {
                 self.stats.moved += 1;
             }
             ClientEvent::StartedAnew {
-                unacknowledged, why, ..
+                unacknowledged,
+                why,
+                ..
             } => {
                 self.stats.anew += 1;
                 let up = std::mem::take(&mut self.up);
@@ -548,7 +561,10 @@ impl World {
                 let peer = self.peer.take().unwrap();
                 let served = &mut self.sessions[peer];
                 if why == Why::Ended {
-                    assert!(served.down.is_complete(), "the server said how much there is");
+                    assert!(
+                        served.down.is_complete(),
+                        "the server said how much there is"
+                    );
                 }
                 served.up = Some(up);
             }
@@ -688,7 +704,11 @@ impl World {
                     assert!(served.down.is_complete());
                 }
                 if by == ClosedBy::Peer || by == ClosedBy::Local {
-                    let up = if is_peer { Some(&self.up) } else { served.up.as_ref() };
+                    let up = if is_peer {
+                        Some(&self.up)
+                    } else {
+                        served.up.as_ref()
+                    };
                     assert!(up.is_none_or(Stream::is_complete), "{by:?}");
                 }
             }
@@ -720,7 +740,11 @@ impl World {
                 kind,
                 hello,
             } => {
-                assert_eq!(conn_index(attachment), self.conns.len(), "numbers rise by one");
+                assert_eq!(
+                    conn_index(attachment),
+                    self.conns.len(),
+                    "numbers rise by one"
+                );
                 self.start(kind, hello);
             }
             Action::Cancel { attachment } => {
@@ -878,7 +902,10 @@ impl World {
                     self.log(|| format!("server: {} <- {}", conn + 1, show(&message)));
                     let served = &mut self.sessions[index];
                     let session = &mut served.session;
-                    if message.as_text().is_some_and(|t| t.starts_with("\u{1}select")) {
+                    if message
+                        .as_text()
+                        .is_some_and(|t| t.starts_with("\u{1}select"))
+                    {
                         served.floor = served.floor.max(attachment(conn));
                     }
                     let message = session.receive(self.now, attachment(conn), message);
