@@ -110,7 +110,7 @@ async fn join(url: &str, name: &str) -> Result<(), Box<dyn Error>> {
                 Some(line) => connection.send(format!("{name}: {line}")).await?,
                 None => break,
             },
-            event = connection.next() => match event? {
+            event = connection.next_event() => match event? {
                 Some(event) => on_event(&mut connection, event).await?,
                 None => break,
             },

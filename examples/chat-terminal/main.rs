@@ -15,6 +15,7 @@ mod transcript;
 use std::error::Error;
 use std::future::pending;
 use std::io::{BufRead, IsTerminal, stdin};
+use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
@@ -33,7 +34,17 @@ const MAX_PENDING: usize = 100;
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let name = default_name();
     let flags = [
         ("--url", "URL", "http://127.0.0.1:8080/rt"),
@@ -90,7 +101,7 @@ impl Terminal {
                     Some(line) => self.say(line).await?,
                     None => input_ended = Some(Instant::now() + LAST_WORDS),
                 },
-                event = self.connection.next() => match event? {
+                event = self.connection.next_event() => match event? {
                     Some(event) => self.hear(event).await?,
                     None => return Err(self.end().into()),
                 },

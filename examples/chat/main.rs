@@ -2,10 +2,17 @@
 //!
 //! `cargo run --release --example chat`, then open the page that it prints, in two tabs.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "it tells where the page is, and why it cannot be served"
+)]
+
 mod room;
 mod visit;
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +29,17 @@ use self::room::Room;
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[tokio::main]
-#[expect(clippy::print_stdout, reason = "it tells where the page is")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let args = Args::parse("chat", &[("--listen", "ADDR", "127.0.0.1:8080")])?;
     let listen = args.get("--listen");
     let listener = TcpListener::bind(listen)

@@ -17,7 +17,7 @@ pub(crate) async fn attend(mut connection: Connection, room: Arc<Room>) {
     let mut visit = Visit::new(&connection, room);
     loop {
         let event = tokio::select! {
-            event = connection.next() => event,
+            event = connection.next_event() => event,
             () = at(visit.away) => {
                 visit.hide();
                 continue;

@@ -2,7 +2,7 @@
 
 use super::http::Exchange;
 use super::post::Poster;
-use super::session::{Frame, Session};
+use super::session::{CLOSE, Frame, Session};
 use super::{Fault, Out, Sink, Target, Wire};
 
 #[derive(Debug)]
@@ -138,6 +138,13 @@ impl Wire for LongPoll {
 
     fn flush(&mut self, out: &mut Out) {
         self.poster.flush(&self.connection, &mut out[1]);
+    }
+
+    fn bye(&mut self, out: &mut Out) {
+        if self.session.is_some() {
+            self.send(CLOSE, out);
+            self.flush(out);
+        }
     }
 
     fn tick(&mut self, out: &mut Out) {

@@ -5,6 +5,7 @@ mod http;
 mod longpoll;
 mod payload;
 mod post;
+mod publish;
 mod session;
 mod sse;
 mod target;
@@ -88,6 +89,9 @@ pub(crate) trait Wire {
 
     /// Called after a series of [`send`](Self::send)s: what was collected leaves.
     fn flush(&mut self, out: &mut Out);
+
+    /// Called before the connections are cut: a session says that it does not come back.
+    fn bye(&mut self, _out: &mut Out) {}
 
     /// Called about once a second.
     fn tick(&mut self, _out: &mut Out) {}

@@ -5,6 +5,9 @@ use std::time::SystemTime;
 
 use super::{Fault, base64url};
 
+/// Says that the session ends. Its client has sent no messages.
+pub(super) const CLOSE: &[u8] = b"\x01close {\"code\":1000,\"reason\":\"\",\"sent\":0}";
+
 #[derive(Debug)]
 pub(super) struct Session {
     hello: String,

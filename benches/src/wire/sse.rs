@@ -2,7 +2,7 @@
 
 use super::http::{Decoder, Head};
 use super::post::Poster;
-use super::session::{Frame, Session};
+use super::session::{CLOSE, Frame, Session};
 use super::{Fault, Out, Sink, Target, Wire};
 
 #[derive(Debug)]
@@ -169,6 +169,13 @@ impl Wire for EventStream {
     fn flush(&mut self, out: &mut Out) {
         if let Some(poster) = &mut self.poster {
             poster.flush(&self.connection, &mut out[1]);
+        }
+    }
+
+    fn bye(&mut self, out: &mut Out) {
+        if self.session.is_some() {
+            self.send(CLOSE, out);
+            self.flush(out);
         }
     }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::ValueEnum;
 
 use super::longpoll::LongPoll;
+use super::publish::Post;
 use super::session::Session;
 use super::sse::EventStream;
 use super::websocket::WebSocket;
@@ -28,6 +29,9 @@ pub(crate) enum Kind {
     SessionPoll,
     /// No protocol: frames without masks, for the floor
     Tcp,
+    /// Publishes by POST, and receives nothing
+    #[value(skip)]
+    Post,
 }
 
 impl Kind {
@@ -40,6 +44,7 @@ impl Kind {
             Self::SessionSse => "session-sse",
             Self::SessionPoll => "session-poll",
             Self::Tcp => "tcp",
+            Self::Post => "post",
         }
     }
 }
@@ -107,6 +112,7 @@ impl Target {
             Kind::SessionSse => Box::new(EventStream::new(target, Some(Session::new()), true)),
             Kind::Poll => Box::new(LongPoll::new(target, None)),
             Kind::SessionPoll => Box::new(LongPoll::new(target, Some(Session::new()))),
+            Kind::Post => Box::new(Post::new(target)),
             Kind::Tcp => Box::new(WebSocket::without_handshake(target)),
         }
     }

@@ -1,7 +1,7 @@
 //! A WebSocket client (RFC 6455), with or without a session, and raw frames without a handshake.
 
 use super::http::Head;
-use super::session::{Frame, Session};
+use super::session::{CLOSE, Frame, Session};
 use super::{Fault, Out, Sink, Target, Wire};
 
 /// RFC 6455, 5.3. What it is does not matter here, only that servers have to take it off.
@@ -100,7 +100,7 @@ impl Wire for WebSocket {
             };
             head.expect(101)?;
             // RFC 6455, 1.3: the example there has this key, too.
-            if head.header("sec-websocket-accept") != Some("s3pPLBMxaQ9kYGzzhZRbK+xOo=") {
+            if head.header("sec-websocket-accept") != Some("s3pPLBMiTxaQ9kYGzzhZRbK+xOo=") {
                 return Err(Fault::Protocol("a wrong Sec-WebSocket-Accept".into()));
             }
             used = head.len;
@@ -132,6 +132,12 @@ impl Wire for WebSocket {
     }
 
     fn flush(&mut self, _out: &mut Out) {}
+
+    fn bye(&mut self, out: &mut Out) {
+        if self.session.is_some() {
+            self.put(1, CLOSE, &mut out[0]);
+        }
+    }
 
     fn tick(&mut self, out: &mut Out) {
         self.acknowledge(true, out);
@@ -208,7 +214,7 @@ fn put_frame(opcode: u8, payload: &[u8], masked: bool, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLBMxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLBMiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
     fn client() -> WebSocket {
         WebSocket::new("ws://127.0.0.1:1/x".parse().unwrap(), None)

@@ -28,6 +28,18 @@ pub struct Config {
     max_attachments: usize,
 }
 
+/// The longest time that can be set: about thirty years, so that adding it to the clock never
+/// overflows. Longer ones, `Duration::MAX` for one, count as this.
+const MAX_TIME: Duration = Duration::from_secs(1_000_000_000);
+
+pub(crate) const fn bounded(time: Duration) -> Duration {
+    if time.as_secs() < MAX_TIME.as_secs() {
+        time
+    } else {
+        MAX_TIME
+    }
+}
+
 impl Config {
     /// Makes the default configuration.
     pub const fn new() -> Self {
@@ -80,42 +92,42 @@ impl Config {
     /// Sets how long after the first unacknowledged message to acknowledge.
     #[must_use]
     pub const fn with_ack_delay(mut self, delay: Duration) -> Self {
-        self.ack_delay = delay;
+        self.ack_delay = bounded(delay);
         self
     }
 
     /// Sets how often the server sends something at least.
     #[must_use]
     pub const fn with_heartbeat(mut self, interval: Duration) -> Self {
-        self.heartbeat = interval;
+        self.heartbeat = bounded(interval);
         self
     }
 
     /// Sets within how long the client must answer a ping.
     #[must_use]
     pub const fn with_pong_timeout(mut self, timeout: Duration) -> Self {
-        self.pong_timeout = timeout;
+        self.pong_timeout = bounded(timeout);
         self
     }
 
     /// Sets after how long without anything from the server a client takes an attachment for dead.
     #[must_use]
     pub const fn with_silence(mut self, timeout: Duration) -> Self {
-        self.silence = timeout;
+        self.silence = bounded(timeout);
         self
     }
 
     /// Sets how long the server keeps a session without an attachment.
     #[must_use]
     pub const fn with_park(mut self, park: Duration) -> Self {
-        self.park = park;
+        self.park = bounded(park);
         self
     }
 
     /// Sets how long a close may make no progress.
     #[must_use]
     pub const fn with_close_timeout(mut self, timeout: Duration) -> Self {
-        self.close_timeout = timeout;
+        self.close_timeout = bounded(timeout);
         self
     }
 

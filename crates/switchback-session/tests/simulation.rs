@@ -3,6 +3,13 @@
 //!
 //! `SWITCHBACK_RUNS=n` sets how many seeds are run; `SWITCHBACK_SEED=n` replays one with a trace.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test: it fails by panics and prints seeds and traces"
+)]
+
 #[path = "sim/mod.rs"]
 mod sim;
 

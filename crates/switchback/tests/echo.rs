@@ -221,7 +221,7 @@ async fn recv_and_next_are_cancel_safe() {
     while got < 200 {
         // Polled once, then dropped, again and again.
         let polled = std::future::poll_fn(|cx| {
-            let mut next = std::pin::pin!(connection.next());
+            let mut next = std::pin::pin!(connection.next_event());
             std::task::Poll::Ready(next.as_mut().poll(cx))
         })
         .await;

@@ -1,5 +1,7 @@
 //! The endpoint mounts into bare hyper, hyper-util, axum and TLS, on HTTP/1.1 and HTTP/2.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::convert::Infallible;

@@ -46,7 +46,7 @@ async fn every_bad_request_gets_its_own_answer() {
         ),
         (
             "GET /rt",
-            WS.replace("Connection: Upgrade\n", ""),
+            WS.replace("Connection: Upgrade\n", "Connection: close\n"),
             400,
             "bad_upgrade",
         ),

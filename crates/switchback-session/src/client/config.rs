@@ -3,6 +3,7 @@ use std::time::Duration;
 use switchback_core::TransportKind;
 
 use crate::Config;
+use crate::config::bounded;
 
 /// The configuration of a client's session: which transports to use, when to try which, and how
 /// hard.
@@ -92,14 +93,14 @@ impl ClientConfig {
     /// the next one at once.
     #[must_use]
     pub fn with_head_start(mut self, head_start: Duration) -> Self {
-        self.head_start = head_start;
+        self.head_start = bounded(head_start);
         self
     }
 
     /// Sets how long opening a transport may take, up to the first frame of the session.
     #[must_use]
     pub fn with_try_timeout(mut self, timeout: Duration) -> Self {
-        self.try_timeout = timeout;
+        self.try_timeout = bounded(timeout);
         self
     }
 
@@ -108,7 +109,7 @@ impl ClientConfig {
     /// counts there.)
     #[must_use]
     pub fn with_canary(mut self, canary: Duration) -> Self {
-        self.canary = canary;
+        self.canary = bounded(canary);
         self
     }
 
@@ -117,7 +118,7 @@ impl ClientConfig {
     #[must_use]
     pub fn with_probation(mut self, deaths: u32, window: Duration) -> Self {
         self.probation_deaths = deaths.max(1);
-        self.probation_window = window;
+        self.probation_window = bounded(window);
         self
     }
 
@@ -125,8 +126,8 @@ impl ClientConfig {
     /// every further death.
     #[must_use]
     pub fn with_demotion(mut self, first: Duration, max: Duration) -> Self {
-        self.demotion = first;
-        self.demotion_max = max.max(first);
+        self.demotion = bounded(first);
+        self.demotion_max = bounded(max.max(first));
         self
     }
 
@@ -134,15 +135,15 @@ impl ClientConfig {
     /// interval doubles with every failure.
     #[must_use]
     pub fn with_probe(mut self, first: Duration, max: Duration) -> Self {
-        self.probe = first;
-        self.probe_max = max.max(first);
+        self.probe = bounded(first);
+        self.probe_max = bounded(max.max(first));
         self
     }
 
     /// Sets how long the winner is remembered, so that the next race begins with it.
     #[must_use]
     pub fn with_remember(mut self, time: Duration) -> Self {
-        self.remember = time;
+        self.remember = bounded(time);
         self
     }
 
@@ -150,8 +151,8 @@ impl ClientConfig {
     /// `first` and doubles up to `max`.
     #[must_use]
     pub fn with_backoff(mut self, first: Duration, max: Duration) -> Self {
-        self.backoff = first;
-        self.backoff_max = max.max(first);
+        self.backoff = bounded(first);
+        self.backoff_max = bounded(max.max(first));
         self
     }
 
@@ -160,7 +161,7 @@ impl ClientConfig {
     #[must_use]
     pub fn with_starts(mut self, starts: usize, window: Duration) -> Self {
         self.starts = starts.max(1);
-        self.starts_window = window;
+        self.starts_window = bounded(window);
         self
     }
 

@@ -2,29 +2,26 @@
 
 mod choice;
 mod config;
+mod ending;
 mod event;
 mod gate;
+mod opening;
 mod probation;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use switchback_core::{CloseCode, CloseReason, Message, TransportKind};
+use switchback_core::{CloseReason, Message, TransportKind};
 
 pub use config::ClientConfig;
 pub use event::{Action, ClientEvent, Failure, FailureWhy};
 pub use probation::Memory;
 
-use crate::codes::{self, Meaning};
-use crate::delivery::{AckPolicy, Delivery, Link};
-use crate::{
-    ClosedBy, Control, Entropy, Frame, Hello, Opened, ProtocolError, SessionId, Token, Why,
-};
+use crate::delivery::{Delivery, Link};
+use crate::{ClosedBy, Control, Entropy, Frame, Hello, ProtocolError, SessionId, Token};
 use choice::{Choice, Command};
-
-/// The shortest silence that a server can ask its client to take for death.
-const MIN_SILENCE: Duration = Duration::from_secs(1);
+use ending::ending;
 
 /// The client's end of a session: numbering, acknowledgements, replay, and the choice of the
 /// transport, as a pure state machine.
@@ -426,121 +423,6 @@ impl ClientSession {
         }
     }
 
-    /// Takes the first frame of an attachment, which must be `opened`.
-    fn take_first(
-        &mut self,
-        now: Instant,
-        index: usize,
-        message: Message,
-    ) -> Result<Option<Message>, ProtocolError> {
-        match Frame::decode(message)? {
-            Frame::Control(Control::Opened(opened)) => self.accepted(now, index, opened)?,
-            Frame::Unknown => {}
-            _ => return Err(ProtocolError::NotOpened),
-        }
-        Ok(None)
-    }
-
-    /// The server has accepted an attachment: decides for it, unless it leads to another session
-    /// than the one that goes on elsewhere.
-    fn accepted(
-        &mut self,
-        now: Instant,
-        index: usize,
-        opened: Opened,
-    ) -> Result<(), ProtocolError> {
-        let (attachment, kind) = (self.links[index].link.number(), self.links[index].kind);
-        let goes_on = opened.session == self.id && (self.token.is_none() || opened.resumed);
-        if !goes_on && self.token.is_none() {
-            return Err(ProtocolError::BadControl("opened"));
-        }
-        if !goes_on && self.current.is_some() {
-            // Another server, perhaps, that knows nothing of the session.
-            let text = "the session is not known there";
-            self.reject(now, attachment, FailureWhy::Unknown, text.to_owned());
-            return Ok(());
-        }
-        if !goes_on && self.is_closing() {
-            // The server has ended it already.
-            self.finish(now, None, false);
-            return Ok(());
-        }
-        if goes_on {
-            let expected = self.delivery.received() + 1;
-            if opened.next == 0 || opened.next > expected {
-                let number = opened.next;
-                return Err(ProtocolError::Gap { expected, number });
-            }
-            self.delivery.acknowledged(opened.received)?;
-        } else {
-            if opened.next != 1 || opened.received != 0 {
-                return Err(ProtocolError::BadControl("opened"));
-            }
-            self.start_anew(opened.session, opened.why.unwrap_or(Why::Unknown));
-        }
-        let resumed = goes_on && self.token.is_some();
-        self.token = Some(opened.token);
-        self.silence = opened.timeout.max(MIN_SILENCE);
-        self.delivery.set_ack_policy(AckPolicy {
-            messages: opened.ack_messages.max(1),
-            bytes: opened.ack_bytes.max(1),
-            delay: opened.ack_delay,
-        });
-        self.settle(now, index, opened.next, opened.received + 1);
-        let event = match self.current.replace(attachment) {
-            Some(from) => ClientEvent::Moved {
-                from,
-                to: attachment,
-                kind,
-            },
-            None => ClientEvent::Open {
-                attachment,
-                kind,
-                resumed,
-            },
-        };
-        self.events.push_back(event);
-        let (config, entropy) = (&self.config, &mut *self.entropy);
-        self.choice.settle(now, config, entropy, attachment);
-        if self.delivery.closing.is_closing() {
-            self.choice.stop_probing();
-            self.extend_closing(now);
-        }
-        self.obey(now);
-        Ok(())
-    }
-
-    /// Decides for an attachment; the one in use so far delivers what is under way on it.
-    fn settle(&mut self, now: Instant, index: usize, rx: u64, tx: u64) {
-        let until = now + self.config.session().close_timeout();
-        for attachment in &mut self.links {
-            if attachment.role == Role::Current {
-                attachment.role = Role::Retiring { until };
-            }
-        }
-        let chosen = &mut self.links[index];
-        chosen.role = Role::Current;
-        chosen.link.note_rx(now);
-        chosen.link.set_positions(rx, tx);
-        chosen.link.owe_select();
-        // The first check of silence; it sets the next.
-        chosen.link.is_alive(now, self.silence);
-    }
-
-    /// Gives up an attachment that has opened and is not what was wanted.
-    fn reject(&mut self, now: Instant, attachment: u64, why: FailureWhy, text: String) {
-        let Some(index) = self.position(attachment) else {
-            return;
-        };
-        let kind = self.links.remove(index).kind;
-        // A clean close, so that the server does not keep a session for nobody.
-        self.actions.push_back(Action::Close {
-            attachment,
-            why: CloseReason::normal(),
-        });
-        self.failed(now, attachment, Failure::new(kind, why, text));
-    }
-
     fn take_frame(
         &mut self,
         now: Instant,
@@ -582,161 +464,6 @@ impl ClientSession {
         }
         Ok(None)
     }
-
-    /// The transport in use has ended.
-    fn lost(&mut self, now: Instant, clean: Option<CloseReason>, failure: Failure) {
-        self.current = None;
-        self.cancel_retiring();
-        let was_clean = clean.is_some();
-        if let Some(why) = clean {
-            if self.delivery.closing.peer().is_some() {
-                // It has said its last and does not wait for more.
-                return self.finish(now, Some(failure), false);
-            }
-            match codes::of_transport(why.code()) {
-                Meaning::Final => {
-                    let by = match why.code() {
-                        CloseCode::SUPERSEDED => ClosedBy::Superseded,
-                        _ => ClosedBy::Aborted,
-                    };
-                    return self.end(why, by);
-                }
-                Meaning::Later => self.choice.hint(now, None, true),
-                Meaning::Back => {}
-            }
-        }
-        if let Some(delay) = failure.retry_after {
-            self.choice.hint(now, Some(delay), false);
-        }
-        self.reconnect(now, was_clean, Some(failure));
-    }
-
-    fn reconnect(&mut self, now: Instant, clean: bool, failure: Option<Failure>) {
-        let (config, entropy) = (&self.config, &mut *self.entropy);
-        let next = self.choice.died(now, config, entropy, clean);
-        self.events.push_back(ClientEvent::Reconnecting {
-            failures: failure.into_iter().collect(),
-            delay: next.saturating_duration_since(now),
-        });
-        self.advance(now);
-    }
-
-    /// Another session takes the place of this one.
-    fn start_anew(&mut self, id: SessionId, why: Why) {
-        let unacknowledged = self.delivery.outbox.drain();
-        self.delivery = Delivery::new(self.config.session());
-        self.id = id;
-        self.token = None;
-        self.events.push_back(ClientEvent::StartedAnew {
-            why,
-            unacknowledged,
-        });
-    }
-
-    /// Ends transports that have retired and that the server has not ended.
-    fn retire(&mut self, now: Instant) {
-        let actions = &mut self.actions;
-        self.links.retain(|a| {
-            let over = matches!(a.role, Role::Retiring { until } if until <= now);
-            if over {
-                actions.push_back(Action::Close {
-                    attachment: a.link.number(),
-                    why: CloseCode::TRANSPORT_CHANGED.into(),
-                });
-            }
-            !over
-        });
-    }
-
-    fn cancel_retiring(&mut self) {
-        let actions = &mut self.actions;
-        self.links.retain(|a| {
-            let retiring = matches!(a.role, Role::Retiring { .. });
-            if retiring {
-                let attachment = a.link.number();
-                actions.push_back(Action::Cancel { attachment });
-            }
-            !retiring
-        });
-    }
-
-    fn extend_closing(&mut self, now: Instant) {
-        let session = self.config.session();
-        let (timeout, max) = (session.close_timeout(), session.park());
-        self.delivery.closing.extend(now, timeout, max);
-    }
-
-    /// Returns whether the server that ends the session wants the client back, and when.
-    fn come_back(&self) -> Option<(Option<Duration>, Meaning)> {
-        let closing = &self.delivery.closing;
-        let close = closing
-            .peer()
-            .filter(|_| closing.by_peer() && !self.leaving)?;
-        let meaning = codes::of_session(close.reason.code());
-        (close.reconnect.is_some() || meaning != Meaning::Final)
-            .then_some((close.reconnect, meaning))
-    }
-
-    /// Ends the session if the closing handshake is complete.
-    fn conclude(&mut self, now: Instant) {
-        if let Some(index) = self.current.and_then(|current| self.position(current))
-            && self.delivery.is_complete(&self.links[index].link)
-        {
-            let kind = self.links[index].kind;
-            let failure = Failure::new(kind, FailureWhy::Closed, "the server closed the session");
-            self.finish(now, Some(failure), true);
-        }
-    }
-
-    /// The closing handshake is complete, or will not be any more. Ends the session, or begins
-    /// another one if the server has asked for that.
-    fn finish(&mut self, now: Instant, failure: Option<Failure>, complete: bool) {
-        let peer_closed = self.delivery.closing.peer().is_some();
-        let delivered = complete || (peer_closed && self.delivery.outbox.is_empty());
-        let Some((reason, by)) = self.delivery.closing.outcome(delivered) else {
-            return;
-        };
-        let Some((delay, meaning)) = self.come_back() else {
-            return self.end(reason, by);
-        };
-        self.choice.hint(now, delay, meaning == Meaning::Later);
-        self.choice.cancel_attempts();
-        self.obey(now);
-        self.close_links(&reason);
-        let id = SessionId::random(&mut *self.entropy);
-        self.start_anew(id, Why::Ended);
-        self.reconnect(now, true, failure);
-    }
-
-    fn close_links(&mut self, why: &CloseReason) {
-        self.current = None;
-        for ended in self.links.drain(..) {
-            let attachment = ended.link.number();
-            // The session ends on the attachment in use: the server must not take the end of
-            // another one, which may arrive first, for it.
-            let why = match ended.role {
-                Role::Current => why.clone(),
-                Role::Opening | Role::Retiring { .. } => CloseCode::TRANSPORT_CHANGED.into(),
-            };
-            self.actions.push_back(Action::Close { attachment, why });
-        }
-    }
-
-    fn end(&mut self, reason: CloseReason, by: ClosedBy) {
-        if self.closed {
-            return;
-        }
-        self.choice.stop();
-        while let Some(command) = self.choice.poll_command() {
-            if let Command::Cancel { attachment } = command {
-                self.links.retain(|a| a.link.number() != attachment);
-                self.actions.push_back(Action::Cancel { attachment });
-            }
-        }
-        self.close_links(&reason);
-        self.closed = true;
-        self.events.push_back(ClientEvent::Closed { reason, by });
-    }
 }
 
 impl fmt::Debug for ClientSession {
@@ -750,19 +477,6 @@ impl fmt::Debug for ClientSession {
             .field("closed", &self.closed)
             .finish_non_exhaustive()
     }
-}
-
-/// Describes the end of a transport.
-fn ending(kind: TransportKind, clean: Option<&CloseReason>) -> Failure {
-    let Some(reason) = clean else {
-        return Failure::new(kind, FailureWhy::Cut, "the transport was cut");
-    };
-    let why = match reason.code() {
-        CloseCode::SUPERSEDED => FailureWhy::Superseded,
-        CloseCode::UNKNOWN_SESSION => FailureWhy::Unknown,
-        _ => FailureWhy::Closed,
-    };
-    Failure::new(kind, why, format!("closed by the server: {reason}"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 mod rate;
 
+use switchback_core::CloseCode;
+
 use super::*;
+use crate::{Opened, Why};
 use TransportKind::{LongPoll, Sse, WebSocket};
 
 const MS: Duration = Duration::from_millis(1);

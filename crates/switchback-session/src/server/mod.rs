@@ -1,5 +1,6 @@
 //! The server's end of a session.
 
+mod ending;
 mod event;
 mod numbers;
 mod tokens;
@@ -471,59 +472,6 @@ impl ServerSession {
                 self.events.push_back(ServerEvent::Carrier { attachment });
             }
         }
-    }
-
-    /// An attachment is gone.
-    fn after_loss(&mut self, now: Instant) {
-        self.choose_carrier();
-        if self.links.is_empty() && !self.parked {
-            self.parked = true;
-            self.park_until = Some(now + self.config.park());
-            self.delivery.closing.suspend();
-            self.events.push_back(ServerEvent::Parked);
-        }
-    }
-
-    fn extend_closing(&mut self, now: Instant) {
-        if !self.links.is_empty() {
-            let (timeout, max) = (self.config.close_timeout(), self.config.park());
-            self.delivery.closing.extend(now, timeout, max);
-        }
-    }
-
-    /// Ends the session if the closing handshake is complete.
-    fn conclude_if_complete(&mut self) {
-        let carrier = self.links.iter().find(|l| Some(l.number()) == self.carrier);
-        if carrier.is_some_and(|link| self.delivery.is_complete(link)) {
-            self.conclude(true);
-        }
-    }
-
-    /// The closing handshake is complete, or goes no further.
-    fn conclude(&mut self, delivered: bool) {
-        if let Some((reason, by)) = self.delivery.closing.outcome(delivered) {
-            self.end(reason, by);
-        }
-    }
-
-    /// The park or the close timeout is over.
-    fn expire(&mut self) {
-        let (reason, by) = self.delivery.closing.outcome(false).unwrap_or_else(|| {
-            let reason = CloseReason::new(CloseCode::TIMED_OUT, "the session was not resumed");
-            (reason, ClosedBy::Expired)
-        });
-        self.end(reason, by);
-    }
-
-    fn end(&mut self, reason: CloseReason, by: ClosedBy) {
-        if self.closed {
-            return;
-        }
-        self.drop_links(&reason, |_| true);
-        self.carrier = None;
-        self.park_until = None;
-        self.closed = true;
-        self.events.push_back(ServerEvent::Closed { reason, by });
     }
 }
 

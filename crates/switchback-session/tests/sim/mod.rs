@@ -1,6 +1,10 @@
+mod applications;
+mod faults;
+mod network;
 mod oracle;
 mod pipe;
 mod rng;
+mod servers;
 mod world;
 
 use std::ops::AddAssign;

@@ -14,7 +14,7 @@ use switchback_session::{ClientConfig, ClientSession};
 
 pub(crate) use self::dial::{Dialled, Dials};
 pub use self::error::{ConnectError, TransportFailure};
-use crate::connection::{Connection, Machine, RequestInfo, Settings, Shared};
+use crate::connection::{Connection, Driver, Machine, RequestInfo, Settings, Shared};
 use crate::entropy::OsEntropy;
 use crate::janitor::Janitor;
 
@@ -223,11 +223,10 @@ impl Client {
                 observer: None,
             },
         );
-        let mut connection = Connection::new(shared.clone(), Arc::new(RequestInfo::default()));
+        let connection = Connection::new(shared.clone(), Arc::new(RequestInfo::default()));
         std::future::poll_fn(|cx| shared.poll_connected(cx))
             .await
             .map_err(ConnectError::new)?;
-        let _ = &mut connection;
         Ok(connection)
     }
 }
@@ -241,6 +240,6 @@ impl Shared {
         &self,
         cx: &mut std::task::Context<'_>,
     ) -> Poll<Result<(), Vec<switchback_session::Failure>>> {
-        self.poll_until(cx, |driver| driver.connected())
+        self.poll_until(cx, Driver::connected)
     }
 }

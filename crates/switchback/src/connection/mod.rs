@@ -20,6 +20,7 @@ use std::task::{Context, Poll};
 use http::{HeaderMap, Uri};
 use switchback_core::{CloseCode, CloseReason, Error, Message, TransportKind};
 
+pub(crate) use self::driver::Driver;
 pub use self::event::Event;
 pub(crate) use self::machine::Machine;
 pub use self::sender::{SendError, Sender};
@@ -65,7 +66,7 @@ impl Connection {
 
     /// Receives the next message; `Ok(None)` when the connection was closed cleanly.
     ///
-    /// Skips the other [events](Event); see [`next`](Self::next) for them.
+    /// Skips the other [events](Event); see [`next_event`](Self::next_event) for them.
     ///
     /// # Errors
     ///
@@ -78,7 +79,7 @@ impl Connection {
     /// Cancel safe: a dropped future loses nothing.
     pub async fn recv(&mut self) -> Result<Option<Message>, Error> {
         loop {
-            match self.next().await? {
+            match self.next_event().await? {
                 Some(Event::Message(message)) => return Ok(Some(message)),
                 Some(_) => {}
                 None => return Ok(None),
@@ -95,13 +96,13 @@ impl Connection {
     /// # Cancel safety
     ///
     /// Cancel safe: a dropped future loses nothing.
-    pub fn next(&mut self) -> impl Future<Output = Result<Option<Event>, Error>> + Send + '_ {
-        Next {
+    pub fn next_event(&mut self) -> impl Future<Output = Result<Option<Event>, Error>> + Send + '_ {
+        NextEvent {
             shared: &self.shared,
         }
     }
 
-    /// Polls for the next event; see [`next`](Self::next).
+    /// Polls for the next event; see [`next_event`](Self::next_event).
     ///
     /// A task that was promised a wake-up by `Pending` must come back when it is woken: until then
     /// the connection relies on it for its progress.
@@ -109,8 +110,8 @@ impl Connection {
     /// # Errors
     ///
     /// As [`recv`](Self::recv).
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Error>> {
-        self.shared.poll_next(cx)
+    pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Error>> {
+        self.shared.poll_event(cx)
     }
 
     /// Sends a message, waiting while the outbound queue is over its soft limit.
@@ -165,7 +166,7 @@ impl Connection {
     pub async fn close(&mut self, why: impl Into<CloseReason>) -> Result<(), Error> {
         self.shared.start_close(why.into());
         loop {
-            match self.next().await {
+            match self.next_event().await {
                 Ok(Some(_)) => {}
                 Ok(None) => return Ok(()),
                 Err(error) if error.is_closed() => return Ok(()),
@@ -251,20 +252,20 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// The future of [`Connection::next`]. Dropping it hands the connection to the background.
-struct Next<'a> {
+/// The future of [`Connection::next_event`]. Dropping it hands the connection to the background.
+struct NextEvent<'a> {
     shared: &'a Arc<Shared>,
 }
 
-impl Future for Next<'_> {
+impl Future for NextEvent<'_> {
     type Output = Result<Option<Event>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.shared.poll_next(cx)
+        self.shared.poll_event(cx)
     }
 }
 
-impl Drop for Next<'_> {
+impl Drop for NextEvent<'_> {
     fn drop(&mut self) {
         self.shared.stop_waiting();
     }

@@ -112,7 +112,7 @@ impl Shared {
         self.lock().driver.is_done()
     }
 
-    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Error>> {
+    pub(super) fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Error>> {
         let mut timed = self.lock();
         // Events that are there are taken without driving, so that the replies to them leave
         // together: the last of these replies flushes.

@@ -193,7 +193,7 @@ fn request_info<B>(request: &Request<B>) -> RequestInfo {
 /// The hello among the subprotocols that a client offers (3.2).
 fn websocket_hello<B>(request: &Request<B>) -> Result<Option<Hello>, Refusal> {
     let offered = switchback_ws::offered_protocols(request);
-    if !offered.iter().any(|protocol| *protocol == PROTOCOL) {
+    if !offered.contains(&PROTOCOL) {
         return Ok(None);
     }
     let hello = offered

@@ -127,7 +127,7 @@ impl Inner {
         let machine = Machine::Plain(Default::default());
         let shared = self.shared(machine, String::new(), Some(observer));
         shared.plug_plain(transport);
-        self.hand_over(shared, info);
+        self.hand_over(&shared, info);
     }
 
     fn admit_session(
@@ -176,7 +176,7 @@ impl Inner {
         let now = Instant::now();
         let config = self.config.session.clone();
         let session = match instead {
-            None => ServerSession::new(now, config, hello.session().clone()),
+            None => ServerSession::new(now, config, *hello.session()),
             Some(why) => {
                 ServerSession::new_instead(now, config, SessionId::random(&mut OsEntropy), why)
             }
@@ -195,7 +195,7 @@ impl Inner {
         let attached =
             shared.with_driver(|driver| driver.attach(now, hello, transport, &mut OsEntropy));
         match attached {
-            Ok(()) => self.hand_over(shared, info),
+            Ok(()) => self.hand_over(&shared, info),
             Err((_, transport)) => refuse(transport, CloseCode::UNKNOWN_SESSION),
         }
     }
@@ -219,7 +219,7 @@ impl Inner {
     }
 
     /// Gives a connection to the application. One that it has no room for is told to come later.
-    fn hand_over(&self, shared: Arc<Shared>, info: Arc<RequestInfo>) {
+    fn hand_over(&self, shared: &Arc<Shared>, info: Arc<RequestInfo>) {
         let connection = Connection::new(shared.clone(), info);
         if let Err(rejected) = self.accepted.try_send(connection) {
             tracing::warn!("a connection was turned away: the application accepts too slowly");

@@ -1,5 +1,6 @@
 //! A server on loopback and what the tests ask of it.
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -1,0 +1,182 @@
+//! Attachments and sessions that end: what comes after.
+
+use std::time::{Duration, Instant};
+
+use switchback_core::{CloseCode, CloseReason, TransportKind};
+
+use crate::codes::{self, Meaning};
+use crate::delivery::Delivery;
+use crate::{ClosedBy, SessionId, Why};
+
+use super::choice::Command;
+use super::{Action, ClientEvent, ClientSession, Failure, FailureWhy, Role};
+
+impl ClientSession {
+    /// The transport in use has ended.
+    pub(super) fn lost(&mut self, now: Instant, clean: Option<CloseReason>, failure: Failure) {
+        self.current = None;
+        self.cancel_retiring();
+        let was_clean = clean.is_some();
+        if let Some(why) = clean {
+            if self.delivery.closing.peer().is_some() {
+                // It has said its last and does not wait for more.
+                return self.finish(now, Some(failure), false);
+            }
+            match codes::of_transport(why.code()) {
+                Meaning::Final => {
+                    let by = match why.code() {
+                        CloseCode::SUPERSEDED => ClosedBy::Superseded,
+                        _ => ClosedBy::Aborted,
+                    };
+                    return self.end(why, by);
+                }
+                Meaning::Later => self.choice.hint(now, None, true),
+                Meaning::Back => {}
+            }
+        }
+        if let Some(delay) = failure.retry_after {
+            self.choice.hint(now, Some(delay), false);
+        }
+        self.reconnect(now, was_clean, Some(failure));
+    }
+
+    pub(super) fn reconnect(&mut self, now: Instant, clean: bool, failure: Option<Failure>) {
+        let (config, entropy) = (&self.config, &mut *self.entropy);
+        let next = self.choice.died(now, config, entropy, clean);
+        self.events.push_back(ClientEvent::Reconnecting {
+            failures: failure.into_iter().collect(),
+            delay: next.saturating_duration_since(now),
+        });
+        self.advance(now);
+    }
+
+    /// Another session takes the place of this one.
+    pub(super) fn start_anew(&mut self, id: SessionId, why: Why) {
+        let unacknowledged = self.delivery.outbox.drain();
+        self.delivery = Delivery::new(self.config.session());
+        self.id = id;
+        self.token = None;
+        self.events.push_back(ClientEvent::StartedAnew {
+            why,
+            unacknowledged,
+        });
+    }
+
+    /// Ends transports that have retired and that the server has not ended.
+    pub(super) fn retire(&mut self, now: Instant) {
+        let actions = &mut self.actions;
+        self.links.retain(|a| {
+            let over = matches!(a.role, Role::Retiring { until } if until <= now);
+            if over {
+                actions.push_back(Action::Close {
+                    attachment: a.link.number(),
+                    why: CloseCode::TRANSPORT_CHANGED.into(),
+                });
+            }
+            !over
+        });
+    }
+
+    pub(super) fn cancel_retiring(&mut self) {
+        let actions = &mut self.actions;
+        self.links.retain(|a| {
+            let retiring = matches!(a.role, Role::Retiring { .. });
+            if retiring {
+                let attachment = a.link.number();
+                actions.push_back(Action::Cancel { attachment });
+            }
+            !retiring
+        });
+    }
+
+    pub(super) fn extend_closing(&mut self, now: Instant) {
+        let session = self.config.session();
+        let (timeout, max) = (session.close_timeout(), session.park());
+        self.delivery.closing.extend(now, timeout, max);
+    }
+
+    /// Returns whether the server that ends the session wants the client back, and when.
+    pub(super) fn come_back(&self) -> Option<(Option<Duration>, Meaning)> {
+        let closing = &self.delivery.closing;
+        let close = closing
+            .peer()
+            .filter(|_| closing.by_peer() && !self.leaving)?;
+        let meaning = codes::of_session(close.reason.code());
+        (close.reconnect.is_some() || meaning != Meaning::Final)
+            .then_some((close.reconnect, meaning))
+    }
+
+    /// Ends the session if the closing handshake is complete.
+    pub(super) fn conclude(&mut self, now: Instant) {
+        if let Some(index) = self.current.and_then(|current| self.position(current))
+            && self.delivery.is_complete(&self.links[index].link)
+        {
+            let kind = self.links[index].kind;
+            let failure = Failure::new(kind, FailureWhy::Closed, "the server closed the session");
+            self.finish(now, Some(failure), true);
+        }
+    }
+
+    /// The closing handshake is complete, or will not be any more. Ends the session, or begins
+    /// another one if the server has asked for that.
+    pub(super) fn finish(&mut self, now: Instant, failure: Option<Failure>, complete: bool) {
+        let peer_closed = self.delivery.closing.peer().is_some();
+        let delivered = complete || (peer_closed && self.delivery.outbox.is_empty());
+        let Some((reason, by)) = self.delivery.closing.outcome(delivered) else {
+            return;
+        };
+        let Some((delay, meaning)) = self.come_back() else {
+            return self.end(reason, by);
+        };
+        self.choice.hint(now, delay, meaning == Meaning::Later);
+        self.choice.cancel_attempts();
+        self.obey(now);
+        self.close_links(&reason);
+        let id = SessionId::random(&mut *self.entropy);
+        self.start_anew(id, Why::Ended);
+        self.reconnect(now, true, failure);
+    }
+
+    pub(super) fn close_links(&mut self, why: &CloseReason) {
+        self.current = None;
+        for ended in self.links.drain(..) {
+            let attachment = ended.link.number();
+            // The session ends on the attachment in use: the server must not take the end of
+            // another one, which may arrive first, for it.
+            let why = match ended.role {
+                Role::Current => why.clone(),
+                Role::Opening | Role::Retiring { .. } => CloseCode::TRANSPORT_CHANGED.into(),
+            };
+            self.actions.push_back(Action::Close { attachment, why });
+        }
+    }
+
+    pub(super) fn end(&mut self, reason: CloseReason, by: ClosedBy) {
+        if self.closed {
+            return;
+        }
+        self.choice.stop();
+        while let Some(command) = self.choice.poll_command() {
+            if let Command::Cancel { attachment } = command {
+                self.links.retain(|a| a.link.number() != attachment);
+                self.actions.push_back(Action::Cancel { attachment });
+            }
+        }
+        self.close_links(&reason);
+        self.closed = true;
+        self.events.push_back(ClientEvent::Closed { reason, by });
+    }
+}
+
+/// Describes the end of a transport.
+pub(super) fn ending(kind: TransportKind, clean: Option<&CloseReason>) -> Failure {
+    let Some(reason) = clean else {
+        return Failure::new(kind, FailureWhy::Cut, "the transport was cut");
+    };
+    let why = match reason.code() {
+        CloseCode::SUPERSEDED => FailureWhy::Superseded,
+        CloseCode::UNKNOWN_SESSION => FailureWhy::Unknown,
+        _ => FailureWhy::Closed,
+    };
+    Failure::new(kind, why, format!("closed by the server: {reason}"))
+}

@@ -1,0 +1,131 @@
+//! Attachments that open: which of them the session goes on with.
+
+use std::time::{Duration, Instant};
+
+use switchback_core::{CloseReason, Message};
+
+use crate::config::bounded;
+use crate::delivery::AckPolicy;
+use crate::{Control, Frame, Opened, ProtocolError, Why};
+
+use super::{Action, ClientEvent, ClientSession, Failure, FailureWhy, Role};
+
+/// The shortest silence that a server can ask its client to take for death.
+const MIN_SILENCE: Duration = Duration::from_secs(1);
+
+impl ClientSession {
+    /// Takes the first frame of an attachment, which must be `opened`.
+    pub(super) fn take_first(
+        &mut self,
+        now: Instant,
+        index: usize,
+        message: Message,
+    ) -> Result<Option<Message>, ProtocolError> {
+        match Frame::decode(message)? {
+            Frame::Control(Control::Opened(opened)) => self.accepted(now, index, opened)?,
+            Frame::Unknown => {}
+            _ => return Err(ProtocolError::NotOpened),
+        }
+        Ok(None)
+    }
+
+    /// The server has accepted an attachment: decides for it, unless it leads to another session
+    /// than the one that goes on elsewhere.
+    pub(super) fn accepted(
+        &mut self,
+        now: Instant,
+        index: usize,
+        opened: Opened,
+    ) -> Result<(), ProtocolError> {
+        let (attachment, kind) = (self.links[index].link.number(), self.links[index].kind);
+        let goes_on = opened.session == self.id && (self.token.is_none() || opened.resumed);
+        if !goes_on && self.token.is_none() {
+            return Err(ProtocolError::BadControl("opened"));
+        }
+        if !goes_on && self.current.is_some() {
+            // Another server, perhaps, that knows nothing of the session.
+            let text = "the session is not known there";
+            self.reject(now, attachment, FailureWhy::Unknown, text.to_owned());
+            return Ok(());
+        }
+        if !goes_on && self.is_closing() {
+            // The server has ended it already.
+            self.finish(now, None, false);
+            return Ok(());
+        }
+        if goes_on {
+            let expected = self.delivery.received() + 1;
+            if opened.next == 0 || opened.next > expected {
+                let number = opened.next;
+                return Err(ProtocolError::Gap { expected, number });
+            }
+            self.delivery.acknowledged(opened.received)?;
+        } else {
+            if opened.next != 1 || opened.received != 0 {
+                return Err(ProtocolError::BadControl("opened"));
+            }
+            self.start_anew(opened.session, opened.why.unwrap_or(Why::Unknown));
+        }
+        let resumed = goes_on && self.token.is_some();
+        self.token = Some(opened.token);
+        self.silence = bounded(opened.timeout.max(MIN_SILENCE));
+        self.delivery.set_ack_policy(AckPolicy {
+            messages: opened.ack_messages.max(1),
+            bytes: opened.ack_bytes.max(1),
+            delay: bounded(opened.ack_delay),
+        });
+        self.settle(now, index, opened.next, opened.received + 1);
+        let event = match self.current.replace(attachment) {
+            Some(from) => ClientEvent::Moved {
+                from,
+                to: attachment,
+                kind,
+            },
+            None => ClientEvent::Open {
+                attachment,
+                kind,
+                resumed,
+            },
+        };
+        self.events.push_back(event);
+        let (config, entropy) = (&self.config, &mut *self.entropy);
+        self.choice.settle(now, config, entropy, attachment);
+        if self.delivery.closing.is_closing() {
+            self.choice.stop_probing();
+            self.extend_closing(now);
+        }
+        self.obey(now);
+        Ok(())
+    }
+
+    /// Decides for an attachment; the one in use so far delivers what is under way on it.
+    pub(super) fn settle(&mut self, now: Instant, index: usize, rx: u64, tx: u64) {
+        let until = now + self.config.session().close_timeout();
+        for attachment in &mut self.links {
+            if attachment.role == Role::Current {
+                attachment.role = Role::Retiring { until };
+            }
+        }
+        let chosen = &mut self.links[index];
+        chosen.role = Role::Current;
+        chosen.link.note_rx(now);
+        chosen.link.set_positions(rx, tx);
+        chosen.link.owe_select();
+        // The first check of silence; it sets the next.
+        chosen.link.is_alive(now, self.silence);
+    }
+
+    /// Gives up an attachment that has opened and is not what was wanted.
+    pub(super) fn reject(&mut self, now: Instant, attachment: u64, why: FailureWhy, text: String) {
+        let Some(index) = self.position(attachment) else {
+            return;
+        };
+        let kind = self.links.remove(index).kind;
+        // A clean close, so that the server does not keep a session for nobody.
+        self.actions.push_back(Action::Close {
+            attachment,
+            why: CloseReason::normal(),
+        });
+        self.failed(now, attachment, Failure::new(kind, why, text));
+    }
+}

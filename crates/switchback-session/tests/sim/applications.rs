@@ -1,0 +1,198 @@
+//! The applications on both ends, and what they are promised.
+
+use switchback_core::{CloseCode, CloseReason, Message};
+use switchback_session::{ClientEvent, ClosedBy, Why};
+
+use super::world::{Event, World, conn_index};
+
+/// The largest message, in bytes.
+pub(super) const MAX_MESSAGE: usize = 600;
+
+impl World {
+    pub(super) fn plan(&mut self) {
+        let span = u64::try_from((self.faults_end - self.now).as_millis()).unwrap();
+        let at = |world: &mut Self, event| {
+            let at = world.now + world.rng.millis(0, span);
+            world.schedule(at, event);
+        };
+        for _ in 0..self.rng.between(0, 8) {
+            at(self, Event::ClientSends);
+        }
+        for _ in 0..self.rng.between(0, 8) {
+            at(self, Event::ServerSends);
+        }
+        if self.rng.percent(25) {
+            at(self, Event::ClientCloses);
+        }
+        if self.rng.percent(25) {
+            at(self, Event::ServerCloses);
+        }
+        if self.rng.percent(20) {
+            let server = self.rng.index(2);
+            at(self, Event::Restart(server));
+        }
+        for _ in 0..self.rng.between(0, 2) {
+            at(self, Event::Wake);
+        }
+    }
+
+    pub(super) fn message(&mut self) -> Message {
+        self.messages += 1;
+        let number = self.messages;
+        match self.rng.between(0, 9) {
+            0 => Message::text(""),
+            1 => Message::text(format!("\u{1}ack {number}")),
+            2 => Message::text(format!("\u{1}\u{1}{number}")),
+            3 => Message::text("\u{1}"),
+            4 => Message::text(format!("prepared {number}")).prepare(),
+            5 => Message::binary(format!("\u{1}{number}").into_bytes()),
+            6 => Message::text("big ".repeat(self.rng.index(MAX_MESSAGE / 4))),
+            _ => Message::text(number.to_string()),
+        }
+    }
+
+    pub(super) fn client_sends(&mut self) {
+        if self.client.is_closing() {
+            return;
+        }
+        for _ in 0..self.rng.between(1, 8) {
+            let message = self.message();
+            self.client_backlog.push(message);
+        }
+    }
+
+    pub(super) fn server_sends(&mut self) {
+        for index in 0..self.sessions.len() {
+            if self.sessions[index].lost || self.sessions[index].session.is_closing() {
+                continue;
+            }
+            for _ in 0..self.rng.between(1, 8) {
+                let message = self.message();
+                self.sessions[index].backlog.push(message);
+            }
+        }
+    }
+
+    /// Sends what found no room before.
+    pub(super) fn retry(&mut self) -> bool {
+        let mut busy = false;
+        if self.client.is_closing() {
+            self.client_backlog.clear();
+        }
+        while !self.client_backlog.is_empty() {
+            let message = self.client_backlog.remove(0);
+            let writable = self.client.is_writable();
+            match self.client.send(message.clone()) {
+                Ok(()) => {
+                    assert!(writable);
+                    self.up.sent(message);
+                    busy = true;
+                }
+                Err(back) => {
+                    assert!(!writable);
+                    assert_eq!(back, message);
+                    self.client_backlog.insert(0, message);
+                    break;
+                }
+            }
+        }
+        for served in &mut self.sessions {
+            if served.lost || served.session.is_closing() {
+                served.backlog.clear();
+            }
+            while served.session.is_writable() && !served.backlog.is_empty() {
+                let message = served.backlog.remove(0);
+                served.session.send(message.clone()).unwrap();
+                served.down.sent(message);
+                busy = true;
+            }
+        }
+        busy
+    }
+
+    pub(super) fn client_closes(&mut self) {
+        self.log(|| "client closes".into());
+        self.client_backlog.clear();
+        self.client.close(self.now, CloseReason::normal());
+    }
+
+    pub(super) fn server_closes(&mut self) {
+        let code = self.rng.pick(&[1000, 1001, 1012, 4100]);
+        let reason = CloseReason::new(CloseCode::new(code).unwrap(), "server");
+        let reconnect = self.rng.percent(40).then(|| self.rng.millis(0, 5000));
+        self.log(|| format!("server closes with {code}, reconnect {reconnect:?}"));
+        for served in self.sessions.iter_mut().filter(|s| !s.lost) {
+            served.session.close(self.now, reason.clone(), reconnect);
+        }
+    }
+
+    pub(super) fn client_event(&mut self, event: ClientEvent) {
+        self.log(|| format!("client event: {event:?}"));
+        match event {
+            ClientEvent::Open {
+                attachment,
+                resumed,
+                ..
+            } => {
+                let served = self.conns[conn_index(attachment)].served;
+                if resumed {
+                    assert_eq!(served, self.peer, "resumed another session");
+                    self.stats.resumed += 1;
+                }
+                self.peer = served;
+            }
+            ClientEvent::Moved { from, to, kind } => {
+                assert!(from < to);
+                let conn = &self.conns[conn_index(to)];
+                assert_eq!(conn.served, self.peer, "moved to another session");
+                assert_eq!(conn.kind, kind);
+                self.stats.moved += 1;
+            }
+            ClientEvent::StartedAnew {
+                unacknowledged,
+                why,
+                ..
+            } => {
+                self.stats.anew += 1;
+                let up = std::mem::take(&mut self.up);
+                up.given_back(&unacknowledged);
+                let peer = self.peer.take().unwrap();
+                let served = &mut self.sessions[peer];
+                if why == Why::Ended {
+                    assert!(
+                        served.down.is_complete(),
+                        "the server said how much there is"
+                    );
+                }
+                served.up = Some(up);
+            }
+            ClientEvent::Closed { by, .. } => {
+                self.stats.closed += 1;
+                self.client_closed = Some(by);
+                self.client_ended(by);
+            }
+            ClientEvent::GaveUp { failures } => {
+                assert!(!failures.is_empty());
+                self.stats.gave_up += 1;
+                self.gave_up = true;
+                self.client_ended(ClosedBy::Refused);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn client_ended(&mut self, by: ClosedBy) {
+        assert!(self.client.is_closed() && !self.client.is_writable());
+        assert_ne!(by, ClosedBy::ProtocolError);
+        assert_ne!(by, ClosedBy::Superseded);
+        let unacknowledged = self.client.take_unacknowledged();
+        self.up.given_back(&unacknowledged);
+        if by == ClosedBy::Local {
+            assert!(self.up.is_complete());
+        }
+        if let (ClosedBy::Peer | ClosedBy::Local, Some(peer)) = (by, self.peer) {
+            let down = &self.sessions[peer].down;
+            assert!(down.is_complete(), "{:?}", down.counts());
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The network: transports that open or do not, carry messages, and break.
+
+use switchback_core::{CloseReason, TransportKind};
+use switchback_session::{Action, Failure, FailureWhy, Hello};
+
+use super::pipe::{Item, Pipe};
+use super::world::{Conn, End, Event, World, attachment, conn_index, show};
+
+impl World {
+    pub(super) fn act(&mut self, action: Action) {
+        self.log(|| format!("client: {action:?}"));
+        match action {
+            Action::Start {
+                attachment,
+                kind,
+                hello,
+            } => {
+                assert_eq!(
+                    conn_index(attachment),
+                    self.conns.len(),
+                    "numbers rise by one"
+                );
+                self.start(kind, hello);
+            }
+            Action::Cancel { attachment } => {
+                let conn = conn_index(attachment);
+                assert_ne!(self.conns[conn].at_client, End::Gone);
+                self.conns[conn].at_client = End::Gone;
+                let end = self.conns[conn].up.cut(self.now, &mut self.rng);
+                if !self.is_faulty() || self.rng.percent(80) {
+                    let at = end.max(self.now) + self.rng.millis(0, 500);
+                    self.schedule(at, Event::ServerNotices(conn));
+                }
+            }
+            Action::Close { attachment, why } => {
+                let conn = conn_index(attachment);
+                assert_eq!(self.conns[conn].at_client, End::Live);
+                self.conns[conn].at_client = End::Gone;
+                self.push_up(conn, Item::Close(why));
+            }
+            _ => unreachable!(),
+        }
+    }
+
+    pub(super) fn start(&mut self, kind: TransportKind, hello: Hello) {
+        self.stats.conns += 1;
+        self.starts.started(self.now);
+        let faulty = self.is_faulty();
+        let (now, faults) = (self.now, self.faults);
+        let rng = &mut self.rng;
+        let up = Pipe::new(now, kind != TransportKind::WebSocket, rng);
+        let mut down = Pipe::new(now, kind == TransportKind::LongPoll, rng);
+        let server = usize::from(faulty && rng.percent(faults.astray));
+        let conn = self.conns.len();
+        let mut arrives = now + rng.millis(0, 300);
+        let mut events = Vec::new();
+        if faulty && rng.percent(faults.refuse) {
+            events.push((arrives, Event::Refused(conn, 502)));
+        } else if !faulty || !rng.percent(faults.swallow) {
+            if faulty && rng.percent(faults.late) {
+                arrives += rng.millis(0, 15_000);
+            }
+            events.push((arrives, Event::Arrive(conn)));
+        }
+        if faulty && rng.percent(faults.stall) {
+            down.stall(now + rng.millis(100, 20_000));
+        }
+        if faulty && rng.percent(faults.kill) {
+            let after = rng.pick(&[100, 1_000, 10_000]);
+            events.push((now + rng.millis(1, after), Event::Cut(conn)));
+        }
+        if faulty && rng.percent(faults.hole) {
+            let at = now + rng.millis(1, 10_000);
+            let hole = if rng.percent(50) {
+                Event::HoleUp(conn)
+            } else {
+                Event::HoleDown(conn)
+            };
+            events.push((at, hole));
+        }
+        self.conns.push(Conn {
+            kind,
+            hello,
+            server,
+            served: None,
+            at_client: End::Coming,
+            at_server: End::Coming,
+            up,
+            down,
+        });
+        for (at, event) in events {
+            self.schedule(at, event);
+        }
+    }
+
+    pub(super) fn refused(&mut self, conn: usize, code: u64) {
+        let it = &mut self.conns[conn];
+        if it.at_client != End::Coming {
+            return;
+        }
+        it.at_client = End::Gone;
+        let why = match code {
+            4000 => FailureWhy::Superseded,
+            4001 => FailureWhy::Unknown,
+            _ if self.rng.percent(5) => FailureWhy::Denied,
+            _ => FailureWhy::Refused,
+        };
+        let hint = self.rng.percent(10).then(|| self.rng.millis(0, 10_000));
+        let failure = Failure::new(it.kind, why, code.to_string()).with_retry_after(hint);
+        self.log(|| format!("client: {} failed: {failure:?}", conn + 1));
+        self.client.failed(self.now, attachment(conn), failure);
+    }
+
+    /// Both directions break; each side notices it, or does not.
+    pub(super) fn cut(&mut self, conn: usize) {
+        self.log(|| format!("{} is cut", conn + 1));
+        let faulty = self.is_faulty();
+        let now = self.now;
+        let it = &mut self.conns[conn];
+        let up = it.up.cut(now, &mut self.rng);
+        let down = it.down.cut(now, &mut self.rng);
+        let delay = self.rng.millis(0, 1000);
+        if !faulty || self.rng.percent(80) {
+            self.schedule(down.max(now) + delay, Event::ClientNotices(conn));
+        }
+        if !faulty || self.rng.percent(80) {
+            self.schedule(up.max(now) + delay, Event::ServerNotices(conn));
+        }
+    }
+
+    pub(super) fn client_loses(&mut self, conn: usize, clean: Option<CloseReason>) {
+        let it = &mut self.conns[conn];
+        match std::mem::replace(&mut it.at_client, End::Gone) {
+            End::Gone => {}
+            End::Live => self.client.detach(self.now, attachment(conn), clean),
+            End::Coming => {
+                let failure = Failure::new(it.kind, FailureWhy::Cut, "cut");
+                self.client.failed(self.now, attachment(conn), failure);
+            }
+        }
+    }
+
+    pub(super) fn server_loses(&mut self, conn: usize, clean: Option<CloseReason>) {
+        let it = &mut self.conns[conn];
+        if it.at_server == End::Live {
+            it.at_server = End::Gone;
+            let served = &mut self.sessions[it.served.unwrap()];
+            served.session.detach(self.now, attachment(conn), clean);
+        }
+    }
+
+    pub(super) fn push_up(&mut self, conn: usize, item: Item) {
+        if let Some(at) = self.conns[conn].up.push(self.now, item, &mut self.rng) {
+            self.schedule(at, Event::Up(conn));
+        }
+    }
+
+    pub(super) fn push_down(&mut self, conn: usize, item: Item) {
+        if let Some(at) = self.conns[conn].down.push(self.now, item, &mut self.rng) {
+            self.schedule(at, Event::Down(conn));
+        }
+    }
+
+    pub(super) fn deliver_up(&mut self, conn: usize) {
+        while let Some(item) = self.conns[conn].up.arrived(self.now) {
+            let it = &self.conns[conn];
+            if it.at_server != End::Live {
+                continue;
+            }
+            let index = it.served.unwrap();
+            match item {
+                Item::Close(why) => {
+                    self.log(|| format!("server: {} closed by the client: {why}", conn + 1));
+                    self.server_loses(conn, Some(why));
+                }
+                Item::Message(message) => {
+                    self.log(|| format!("server: {} <- {}", conn + 1, show(&message)));
+                    let served = &mut self.sessions[index];
+                    let session = &mut served.session;
+                    if message
+                        .as_text()
+                        .is_some_and(|t| t.starts_with("\u{1}select"))
+                    {
+                        served.floor = served.floor.max(attachment(conn));
+                    }
+                    let message = session.receive(self.now, attachment(conn), message);
+                    assert!(served.session.live().all(|live| live >= served.floor));
+                    if let Some(message) = message.unwrap() {
+                        let up = match &mut served.up {
+                            Some(up) => up,
+                            None => {
+                                assert_eq!(self.peer, Some(index), "a message for nobody");
+                                &mut self.up
+                            }
+                        };
+                        up.received(&message);
+                    }
+                }
+            }
+            // What it wants comes before the next message.
+            while let Some(event) = self.sessions[index].session.poll_event() {
+                self.server_event(index, event);
+            }
+        }
+    }
+
+    pub(super) fn deliver_down(&mut self, conn: usize) {
+        while let Some(item) = self.conns[conn].down.arrived(self.now) {
+            if self.conns[conn].at_client != End::Live {
+                // Not open at this end: an answer that nobody waits for.
+                continue;
+            }
+            match item {
+                Item::Close(why) => {
+                    self.log(|| format!("client: {} closed by the server: {why}", conn + 1));
+                    self.client_loses(conn, Some(why));
+                }
+                Item::Message(message) => {
+                    self.log(|| format!("client: {} <- {}", conn + 1, show(&message)));
+                    let message = self.client.receive(self.now, attachment(conn), message);
+                    if let Some(message) = message.unwrap() {
+                        let peer = self.peer_of_message(conn);
+                        self.sessions[peer].down.received(&message);
+                    }
+                }
+            }
+            // What it wants comes before the next message.
+            while let Some(event) = self.client.poll_event() {
+                self.client_event(event);
+            }
+            while let Some(action) = self.client.poll_action() {
+                self.act(action);
+            }
+        }
+    }
+
+    pub(super) fn peer_of_message(&self, conn: usize) -> usize {
+        let served = self.conns[conn].served;
+        assert_eq!(served, self.peer, "a message of another session");
+        served.unwrap()
+    }
+
+    /// Hands over what the machines have for transports that have room.
+    pub(super) fn transmit(&mut self) -> bool {
+        let mut busy = false;
+        for conn in 0..self.conns.len() {
+            while self.conns[conn].at_client == End::Live && self.conns[conn].up.has_room() {
+                let Some(message) = self.client.next_transmit(self.now, attachment(conn)) else {
+                    break;
+                };
+                let message = message.clone();
+                if self.rng.percent(5) {
+                    // Asked twice, as after `Pending`.
+                    let again = self.client.next_transmit(self.now, attachment(conn));
+                    assert_eq!(again, Some(&message));
+                }
+                self.log(|| format!("client: {} -> {}", conn + 1, show(&message)));
+                self.push_up(conn, Item::Message(message));
+                self.client.transmitted(self.now, attachment(conn));
+                busy = true;
+                // A close of the transport comes after what it took, and what is sent next may
+                // belong to another session.
+                while let Some(action) = self.client.poll_action() {
+                    self.act(action);
+                }
+                while let Some(event) = self.client.poll_event() {
+                    self.client_event(event);
+                }
+            }
+            while self.conns[conn].at_server == End::Live && self.conns[conn].down.has_room() {
+                let index = self.conns[conn].served.unwrap();
+                let session = &mut self.sessions[index].session;
+                let Some(message) = session.next_transmit(self.now, attachment(conn)) else {
+                    break;
+                };
+                let message = message.clone();
+                self.log(|| format!("server: {} -> {}", conn + 1, show(&message)));
+                self.push_down(conn, Item::Message(message));
+                let session = &mut self.sessions[index].session;
+                session.transmitted(self.now, attachment(conn));
+                busy = true;
+                while let Some(event) = self.sessions[index].session.poll_event() {
+                    self.server_event(index, event);
+                }
+            }
+        }
+        busy
+    }
+}

@@ -1,0 +1,193 @@
+//! Writes and reads the transports.
+
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use switchback_core::{CloseCode, CloseReason, Error, ErrorKind, Transport, TransportKind};
+
+use super::Driver;
+use crate::client::Dialled;
+use crate::connection::machine::Machine;
+use crate::connection::{Event, State};
+
+/// One transport of the connection.
+pub(super) struct Link {
+    pub(super) attachment: u64,
+    pub(super) transport: Box<dyn Transport>,
+    /// Being closed: reads and sends nothing any more.
+    pub(super) closing: Option<(CloseReason, Instant)>,
+    pub(super) unflushed: bool,
+}
+
+enum Step {
+    Idle,
+    Progress,
+    /// With what the transport said, where it said something.
+    Ended(Option<Result<CloseReason, Error>>),
+}
+
+/// How long a transport that is no longer needed may take to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Driver {
+    pub(super) fn kind_of(&self, attachment: u64) -> Option<TransportKind> {
+        let link = self
+            .links
+            .iter()
+            .find(|link| link.attachment == attachment)?;
+        Some(link.transport.info().kind())
+    }
+
+    pub(super) fn begin_close(&mut self, now: Instant, attachment: u64, why: &CloseReason) {
+        if let Some(dials) = &mut self.dials {
+            dials.cancel(attachment);
+        }
+        for link in &mut self.links {
+            if link.attachment == attachment && link.closing.is_none() {
+                link.closing = Some((why.clone(), now + CLOSE_TIMEOUT));
+            }
+        }
+    }
+
+    pub(super) fn dial(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut progress = false;
+        while let Some(dials) = &mut self.dials
+            && let Poll::Ready(Dialled { attachment, result }) = dials.poll(cx)
+        {
+            progress = true;
+            let Machine::Client(session) = &mut self.machine else {
+                break;
+            };
+            match result {
+                Ok(transport) => {
+                    session.opened(now, attachment);
+                    self.plug(attachment, transport);
+                }
+                Err(failure) => session.failed(now, attachment, failure),
+            }
+        }
+        progress
+    }
+
+    pub(super) fn work_links(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let mut progress = false;
+        let mut index = 0;
+        while index < self.links.len() {
+            let step = match self.links[index].closing {
+                Some(_) => self.close_link(cx, now, index),
+                None => self.work_link(cx, now, index),
+            };
+            match step {
+                Step::Idle => index += 1,
+                Step::Progress => {
+                    progress = true;
+                    index += 1;
+                }
+                Step::Ended(clean) => {
+                    progress = true;
+                    let link = self.links.swap_remove(index);
+                    if link.closing.is_none() {
+                        self.ended(now, link.attachment, clean);
+                    }
+                }
+            }
+        }
+        progress
+    }
+
+    /// Writes and reads one transport.
+    fn work_link(&mut self, cx: &mut Context<'_>, now: Instant, index: usize) -> Step {
+        let Self { links, machine, .. } = self;
+        let link = &mut links[index];
+        let mut progress = false;
+        while let Some(message) = machine.next_transmit(now, link.attachment) {
+            match link.transport.poll_send(cx, message) {
+                Poll::Ready(Ok(())) => {
+                    machine.transmitted(now, link.attachment);
+                    link.unflushed = true;
+                    progress = true;
+                }
+                Poll::Ready(Err(_)) => return Step::Ended(None),
+                Poll::Pending => break,
+            }
+        }
+        loop {
+            if self.is_full() {
+                break;
+            }
+            let link = &mut self.links[index];
+            let attachment = link.attachment;
+            match link.transport.poll_recv(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(Some(message))) => {
+                    progress = true;
+                    match self.machine.receive(now, attachment, message) {
+                        Ok(Some(message)) => self.push(Event::Message(message)),
+                        Ok(None) => {}
+                        Err(error) => {
+                            self.begin_close(now, attachment, &error.close_reason());
+                            break;
+                        }
+                    }
+                }
+                Poll::Ready(Ok(None)) => {
+                    let clean = link.transport.close_reason().cloned();
+                    return Step::Ended(Some(Ok(clean.unwrap_or_else(CloseReason::normal))));
+                }
+                Poll::Ready(Err(error)) => return Step::Ended(Some(Err(error))),
+            }
+        }
+        if progress { Step::Progress } else { Step::Idle }
+    }
+
+    fn close_link(&mut self, cx: &mut Context<'_>, now: Instant, index: usize) -> Step {
+        let link = &mut self.links[index];
+        let Some((why, until)) = &link.closing else {
+            return Step::Idle;
+        };
+        if link.transport.poll_close(cx, why).is_ready() || *until <= now {
+            return Step::Ended(None);
+        }
+        Step::Idle
+    }
+
+    /// A transport ended that nobody here had closed.
+    pub(super) fn ended(
+        &mut self,
+        now: Instant,
+        attachment: u64,
+        how: Option<Result<CloseReason, Error>>,
+    ) {
+        let clean = how.as_ref().and_then(|how| how.as_ref().ok().cloned());
+        self.machine.detach(now, attachment, clean.clone());
+        if let Machine::Plain(_) = self.machine {
+            match how {
+                Some(Ok(why)) => self.finish(now, why, None),
+                Some(Err(error)) => {
+                    self.state = State::Closed(error.close_code().into());
+                    self.end.get_or_insert(Err(error));
+                }
+                None => self.finish(now, CloseCode::ABNORMAL.into(), Some(ErrorKind::Reset)),
+            }
+        }
+    }
+
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let mut index = 0;
+        while index < self.links.len() {
+            let link = &mut self.links[index];
+            if link.unflushed && link.closing.is_none() {
+                match link.transport.poll_flush(cx) {
+                    Poll::Ready(Ok(())) => link.unflushed = false,
+                    Poll::Pending => {}
+                    Poll::Ready(Err(error)) => {
+                        let link = self.links.swap_remove(index);
+                        self.ended(now, link.attachment, Some(Err(error)));
+                        continue;
+                    }
+                }
+            }
+            index += 1;
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Moves messages between the application's queues, the machine and the transports.
+
+mod decide;
+mod links;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use switchback_core::{
+    CloseCode, CloseReason, Error, ErrorKind, Message, Transport, TransportKind,
+};
+use switchback_session::{ClosedBy, Entropy, Failure, Hello, Refused};
+
+use self::links::Link;
+use super::machine::{Machine, PLAIN};
+use super::outbox::{OVERHEAD, Outbox};
+use super::{Event, State};
+use crate::client::Dials;
+
+/// Moves messages between the application's queues, the machine and the transports.
+///
+/// It owns no task and no timer: whoever holds the lock calls [`drive`](Self::drive). All waiting
+/// happens through the waker that it is given.
+pub(crate) struct Driver {
+    pub(super) machine: Machine,
+    links: Vec<Link>,
+    dials: Option<Dials>,
+    inbound: VecDeque<Event>,
+    inbound_bytes: usize,
+    inbound_limit: usize,
+    state: State,
+    /// How the connection ended, for [`Driver::take`]. `None` while it is open.
+    end: Option<Result<(), Error>>,
+    /// The failures of the first connect, once the machine gave up.
+    pub(super) gave_up: Option<Vec<Failure>>,
+    /// What the endpoint does about a change of the session.
+    pub(super) park_change: Option<bool>,
+    /// The application wants to close, as soon as the machine has taken all it sent, and at that
+    /// time at the latest.
+    closing: Option<(CloseReason, Instant)>,
+}
+
+/// How many messages may wait for the application, whatever their size.
+const MAX_INBOUND: usize = 256;
+/// Rounds of one drive before it lets others run.
+const MAX_ROUNDS: usize = 32;
+
+/// How long a close waits for room for what the application has sent before.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Driver {
+    pub(super) fn new(machine: Machine, dials: Option<Dials>, inbound_limit: usize) -> Self {
+        Self {
+            machine,
+            links: Vec::with_capacity(1),
+            dials,
+            inbound: VecDeque::new(),
+            inbound_bytes: 0,
+            inbound_limit,
+            state: State::Connecting,
+            end: None,
+            gave_up: None,
+            park_change: None,
+            closing: None,
+        }
+    }
+
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Tells a connecting client that it is connected, or why it is not.
+    pub(crate) fn connected(&mut self) -> Option<Result<(), Vec<Failure>>> {
+        if let Some(failures) = self.gave_up.take() {
+            return Some(Err(failures));
+        }
+        match self.state {
+            State::Connecting => None,
+            State::Closed(_) => Some(Err(Vec::new())),
+            _ => Some(Ok(())),
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.machine.is_closed() && self.links.is_empty()
+    }
+
+    /// The transport that a message would take now.
+    pub(super) fn transport(&self) -> Option<TransportKind> {
+        match self.state {
+            State::Open { transport } => Some(transport),
+            _ => None,
+        }
+    }
+
+    /// Adds the only transport of a plain connection.
+    pub(super) fn plug_plain(&mut self, transport: Box<dyn Transport>) {
+        self.state = State::Open {
+            transport: transport.info().kind(),
+        };
+        self.plug(PLAIN, transport);
+    }
+
+    /// Adds the transport of an attachment that the session has accepted.
+    pub(crate) fn plug(&mut self, attachment: u64, transport: Box<dyn Transport>) {
+        self.links.push(Link {
+            attachment,
+            transport,
+            closing: None,
+            unflushed: false,
+        });
+    }
+
+    /// Lets a server session decide about an attachment.
+    pub(crate) fn attach(
+        &mut self,
+        now: Instant,
+        hello: &Hello,
+        transport: Box<dyn Transport>,
+        entropy: &mut dyn Entropy,
+    ) -> Result<(), (Refused, Box<dyn Transport>)> {
+        let Machine::Server(session) = &mut self.machine else {
+            return Err((Refused::Unknown, transport));
+        };
+        match session.attach(now, hello, entropy) {
+            Ok(attachment) => {
+                self.plug(attachment, transport);
+                Ok(())
+            }
+            Err(refused) => Err((refused, transport)),
+        }
+    }
+
+    /// Gives the next event to the application. `Ready(Ok(None))`: closed cleanly.
+    pub(super) fn take(&mut self) -> Poll<Result<Option<Event>, Error>> {
+        if let Some(event) = self.inbound.pop_front() {
+            if let Event::Message(message) = &event {
+                self.inbound_bytes -= message.len() + OVERHEAD;
+            }
+            return Poll::Ready(Ok(Some(event)));
+        }
+        match &mut self.end {
+            None => Poll::Pending,
+            Some(Ok(())) => Poll::Ready(Ok(None)),
+            Some(end) => {
+                let close = match &self.state {
+                    State::Closed(close) => close.clone(),
+                    _ => CloseReason::from(CloseCode::ABNORMAL),
+                };
+                // The cause is told once; afterwards the connection is just closed.
+                let told = Error::new(ErrorKind::Closed).with_close(close);
+                Poll::Ready(std::mem::replace(end, Err(told)).map(|()| None))
+            }
+        }
+    }
+
+    pub(super) fn has_inbound(&self) -> bool {
+        !self.inbound.is_empty() || self.end.is_some()
+    }
+
+    /// Replies to several requests of one read leave in one write: while more of them wait for
+    /// the application, flushing waits for the last.
+    pub(super) fn may_defer_flush(&self) -> bool {
+        !self.inbound.is_empty()
+    }
+
+    /// When to drive at the latest.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let links = self
+            .links
+            .iter()
+            .filter_map(|link| link.closing.as_ref().map(|c| c.1));
+        let closing = self.closing.as_ref().map(|closing| closing.1);
+        links.chain(closing).chain(self.machine.deadline()).min()
+    }
+
+    /// Does everything that can be done now.
+    pub(super) fn drive(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        outbox: &Outbox,
+        flush: bool,
+    ) {
+        for round in 0.. {
+            let mut progress = false;
+            // An application that does not read must not make its peer look silent.
+            if !self.is_full()
+                && self
+                    .machine
+                    .deadline()
+                    .is_some_and(|deadline| deadline <= now)
+            {
+                self.machine.handle_timeout(now);
+                progress = true;
+            }
+            while self.machine.is_writable() {
+                let Some(message) = outbox.pop() else { break };
+                if self.machine.send(message).is_err() {
+                    debug_assert!(false, "a writable machine takes a message");
+                }
+                progress = true;
+            }
+            if let Some((why, _)) = self
+                .closing
+                .take_if(|(_, by)| outbox.is_empty() || *by <= now)
+            {
+                self.machine.close(now, why, None);
+                outbox.close(true);
+                progress = true;
+            }
+            progress |= self.decide(now, outbox);
+            progress |= self.dial(cx, now);
+            progress |= self.work_links(cx, now);
+            progress |= self.decide(now, outbox);
+            if !progress {
+                break;
+            }
+            if round == MAX_ROUNDS {
+                cx.waker().wake_by_ref();
+                break;
+            }
+        }
+        if flush {
+            self.flush(cx, now);
+            self.decide(now, outbox);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.inbound_bytes >= self.inbound_limit || self.inbound.len() >= MAX_INBOUND
+    }
+
+    fn push(&mut self, event: Event) {
+        if let Event::Message(message) = &event {
+            self.inbound_bytes += message.len() + OVERHEAD;
+        }
+        self.inbound.push_back(event);
+    }
+
+    /// Delivers what was sent, then ends. The first reason counts.
+    pub(super) fn close(&mut self, now: Instant, why: CloseReason) {
+        if self.end.is_none() {
+            self.closing.get_or_insert((why, now + DRAIN_TIMEOUT));
+        }
+    }
+
+    /// Ends a session at once: it is in the way of others.
+    pub(super) fn evict(&mut self, now: Instant, why: CloseReason) {
+        match &mut self.machine {
+            Machine::Server(session) => session.abort(why, ClosedBy::Overflow),
+            machine => machine.close(now, why, None),
+        }
+    }
+
+    /// Forgets what the application has not taken: it went away.
+    pub(super) fn discard_inbound(&mut self) {
+        self.inbound = VecDeque::new();
+        self.inbound_bytes = 0;
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A message that the application wants sent, with room or not.
+pub(super) fn oversized(message: &Message, limit: usize) -> Option<Error> {
+    (message.len() > limit).then(|| {
+        Error::with_message(
+            ErrorKind::TooLarge,
+            format!(
+                "the message has {} bytes, the limit is {limit}",
+                message.len()
+            ),
+        )
+    })
+}
