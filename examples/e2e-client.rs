@@ -2,6 +2,8 @@
 //! whose answers are checked for loss, doubles and order. Prints what it saw as one JSON object.
 //!
 //! `cargo run --example e2e-client -- --url http://127.0.0.1:9001/rt --transport auto --messages 100`
+//!
+//! With `--cuts N` it falls silent until the transport was cut, and then sends as many again, N times.
 
 #![expect(clippy::print_stdout, reason = "the result is what it is run for")]
 
@@ -13,30 +15,27 @@ use switchback::{Client, CloseReason, Connection, Event, Message, State, Transpo
 use switchback_examples::Args;
 use tokio::time::timeout;
 
-const USAGE: &str = "\
-Sends numbered messages to an echo and checks what comes back.
-
-Usage: e2e-client --url URL [--transport TRANSPORT] [--messages N] [--cuts N]
-
-  --url URL              the endpoint
-  --transport TRANSPORT  auto, websocket, sse or longpoll (default auto)
-  --messages N           how many to send at a time (default 100)
-  --cuts N               how often to fall silent until the transport is cut, and send as many again
-                         right after that (default 0)";
-
 /// How long nothing may happen while something should.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let args = Args::parse(USAGE, &["url", "transport", "messages", "cuts"]);
-    let mut client = Client::new(args.get("url").ok_or("--url is missing")?)?;
-    match args.get("transport") {
-        None | Some("auto") => {}
-        Some(name) => client = client.transports([name.parse::<TransportKind>()?]),
+    let args = Args::parse(
+        "e2e-client",
+        &[
+            ("--url", "URL", "http://127.0.0.1:9001/rt"),
+            ("--transport", "auto|websocket|sse|longpoll", "auto"),
+            ("--messages", "N", "100"),
+            ("--cuts", "N", "0"),
+        ],
+    )?;
+    let mut client = Client::new(args.get("--url"))?;
+    match args.get("--transport") {
+        "auto" => {}
+        name => client = client.transports([name.parse::<TransportKind>()?]),
     }
-    let messages = args.get_or("messages", 100)?;
-    let cuts = args.get_or("cuts", 0)?;
+    let messages = args.get("--messages").parse()?;
+    let cuts = args.get("--cuts").parse()?;
 
     let connection = timeout(PATIENCE, client.connect())
         .await
@@ -112,7 +111,7 @@ impl Run {
     }
 
     async fn next(&mut self) -> Result<(), Box<dyn Error>> {
-        let event = timeout(PATIENCE, self.connection.next())
+        let event = timeout(PATIENCE, self.connection.next_event())
             .await
             .map_err(|_| "nothing came in time")??;
         match event {

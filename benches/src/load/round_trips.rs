@@ -66,8 +66,8 @@ async fn measure(args: &RoundTripsArgs, delay: Duration) -> Result<(Duration, Du
     let url = format!("http://{}{}", proxy.local_addr(), args.common.url.path);
 
     let mut begin = Instant::now();
-    let connecting = Client::new().connect(&url);
-    let mut connection = patient("a connection", connecting).await?;
+    let client = Client::new(&url).map_err(|error| Fault::System(error.to_string()))?;
+    let mut connection = patient("a connection", client.connect()).await?;
     if args.how == How::Resume {
         patient("an echo", echo(&mut connection)).await?;
         proxy.cut(Cut::Reset);
@@ -99,7 +99,7 @@ async fn until(
     connection: &mut Connection,
     happened: impl Fn(&Event) -> bool,
 ) -> io::Result<()> {
-    while let Some(event) = connection.next().await.map_err(io::Error::other)? {
+    while let Some(event) = connection.next_event().await.map_err(io::Error::other)? {
         if happened(&event) {
             return Ok(());
         }

@@ -100,7 +100,7 @@ impl Wire for WebSocket {
             };
             head.expect(101)?;
             // RFC 6455, 1.3: the example there has this key, too.
-            if head.header("sec-websocket-accept") != Some("s3pPLBMiTxaQ9kYGzzhZRbK+xOo=") {
+            if head.header("sec-websocket-accept") != Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") {
                 return Err(Fault::Protocol("a wrong Sec-WebSocket-Accept".into()));
             }
             used = head.len;
@@ -214,7 +214,7 @@ fn put_frame(opcode: u8, payload: &[u8], masked: bool, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLBMiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
     fn client() -> WebSocket {
         WebSocket::new("ws://127.0.0.1:1/x".parse().unwrap(), None)

@@ -48,8 +48,7 @@ async fn main() -> Result {
 async fn check(name: &str, passes: impl Future<Output = Result>) -> Result {
     tokio::time::timeout(PATIENCE, passes)
         .await
-        .map_err(|_| "no answer in time".into())
-        .flatten()
+        .unwrap_or_else(|_| Err("no answer in time".into()))
         .map_err(|error| format!("{name}: {error}"))?;
     println!("{name}: ok");
     Ok(())

@@ -124,7 +124,8 @@ impl Config {
         self
     }
 
-    /// Sets how many connections may wait to be accepted; more are refused with 503. Default 1,024.
+    /// Sets how many connections may wait to be accepted; more are closed with 1013, try again
+    /// later. Default 1,024.
     #[must_use]
     pub fn backlog(mut self, connections: usize) -> Self {
         self.backlog = connections.max(1);

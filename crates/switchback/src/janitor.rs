@@ -2,7 +2,7 @@
 //! application is busy elsewhere, and that keeps their timers.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ struct State {
     ready: Vec<Weak<Shared>>,
     timers: BinaryHeap<Reverse<Timer>>,
     /// Connections that the application dropped and that still deliver what it sent.
-    closing: Vec<Arc<Shared>>,
+    closing: HashMap<usize, Arc<Shared>>,
     started: bool,
 }
 
@@ -64,7 +64,7 @@ impl Janitor {
     pub(crate) fn adopt(self: &Arc<Self>, connection: Arc<Shared>) {
         let weak = Arc::downgrade(&connection);
         self.change(|state| {
-            state.closing.push(connection);
+            state.closing.insert(address(&connection), connection);
             state.ready.push(weak);
         });
         self.notify.notify_one();
@@ -93,22 +93,33 @@ impl Janitor {
             }
             due
         };
+        // The janitor's lock is never held while a connection's is taken: connections take them
+        // in the other order.
+        let mut done = Vec::new();
         for connection in due.drain(..).filter_map(|connection| connection.upgrade()) {
-            connection.serve(now);
+            if connection.serve(now) {
+                done.push(connection);
+            }
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let done: Vec<_> = state
-            .closing
-            .extract_if(.., |connection| connection.is_done())
+        let adopted: Vec<_> = done
+            .iter()
+            .filter_map(|connection| state.closing.remove(&address(connection)))
             .collect();
         if state.ready.capacity() == 0 {
             state.ready = due;
         }
         let next = state.timers.peek().map(|first| first.0.at);
         drop(state);
-        drop(done);
+        // Last references end here, outside of the lock.
+        drop((done, adopted));
         next
     }
+}
+
+/// What tells connections apart.
+fn address(connection: &Arc<Shared>) -> usize {
+    Arc::as_ptr(connection).addr()
 }
 
 /// Holds the janitor only while it works, so that the task ends with the janitor's last user.

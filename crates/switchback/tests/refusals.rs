@@ -63,6 +63,12 @@ async fn every_bad_request_gets_its_own_answer() {
             "bad_session",
         ),
         (
+            "GET /rt",
+            format!("{WS}Sec-WebSocket-Protocol: switchback.1.new.x.1.1\n"),
+            400,
+            "bad_session",
+        ),
+        (
             "GET /rt?transport=sse",
             "Switchback-Session: 2.new.x.1.1\n".into(),
             400,

@@ -12,12 +12,18 @@ pub enum Event {
         /// The transport that carries it now.
         transport: TransportKind,
     },
+    /// Only on clients: a transport is open again, for the new session that a `StartedAnew` has
+    /// announced.
+    Opened {
+        /// The transport that carries it.
+        transport: TransportKind,
+    },
     /// The session moved to another transport while it was open.
     Moved {
         /// The transport that carries it now.
         transport: TransportKind,
     },
-    /// No transport is open; the messages go on after a `Resumed` or a `StartedAnew`.
+    /// No transport is open; the messages go on after a `Resumed` or an `Opened`.
     Reconnecting,
     /// Only on clients: the session could not be resumed, and a new one began.
     StartedAnew {

@@ -153,7 +153,7 @@ impl Connection {
 
     /// Closes the connection: what was sent is delivered first, then the peer is told why and confirms.
     ///
-    /// Messages that arrive meanwhile are dropped. Waits no longer than the close timeout while a
+    /// Messages that arrive meanwhile can be received afterwards. Waits no longer than the close timeout while a
     /// transport is open.
     ///
     /// # Errors
@@ -165,14 +165,9 @@ impl Connection {
     /// Cancel safe: the close goes on, also when the connection is dropped.
     pub async fn close(&mut self, why: impl Into<CloseReason>) -> Result<(), Error> {
         self.shared.start_close(why.into());
-        loop {
-            match self.next_event().await {
-                Ok(Some(_)) => {}
-                Ok(None) => return Ok(()),
-                Err(error) if error.is_closed() => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
+        let end = std::future::poll_fn(|cx| self.shared.poll_closed(cx)).await;
+        self.shared.stop_waiting();
+        end
     }
 
     /// Returns what the connection is doing now.
@@ -196,7 +191,8 @@ impl Connection {
     }
 
     /// Returns the name of the session, for logs: it is public, not what resumes the session. Empty
-    /// for a plain connection.
+    /// for a plain connection, and on a client
+    /// before it is open.
     pub fn id(&self) -> String {
         self.shared.id()
     }

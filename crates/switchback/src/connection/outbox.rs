@@ -1,8 +1,8 @@
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use switchback_core::Message;
+use tokio::sync::Notify;
 
 /// What the application has sent and the session has not numbered yet.
 ///
@@ -12,14 +12,24 @@ pub(crate) struct Outbox {
     soft: usize,
     hard: usize,
     state: Mutex<State>,
+    /// Told when the queue falls below the soft limit, or closes.
+    pub(super) room: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Message>,
     bytes: usize,
-    waiting: Vec<Waker>,
     closed: bool,
+}
+
+/// How much may be queued for a message to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bound {
+    /// Taken while the queue is at or below the soft limit, however large the message.
+    Soft,
+    /// Taken while it fits below the hard limit, or the queue is empty.
+    Hard,
 }
 
 /// Why a message was not taken.
@@ -32,26 +42,27 @@ pub(crate) enum Rejected {
 /// What a message costs beside its payload.
 pub(crate) const OVERHEAD: usize = 64;
 
-/// Tasks that wait for room. More of them than this are woken early and ask again.
-const MAX_WAITING: usize = 64;
-
 impl Outbox {
     pub(crate) fn new(soft: usize, hard: usize) -> Self {
         Self {
             soft,
             hard: hard.max(soft),
             state: Mutex::default(),
+            room: Notify::new(),
         }
     }
 
-    /// Takes a message, up to the hard limit. One is always taken when nothing is queued.
-    pub(crate) fn push(&self, message: &Message) -> Result<(), Rejected> {
+    pub(crate) fn push(&self, message: &Message, bound: Bound) -> Result<(), Rejected> {
         let mut state = self.lock();
         if state.closed {
             return Err(Rejected::Closed);
         }
         let cost = message.len() + OVERHEAD;
-        if state.bytes > 0 && state.bytes + cost > self.hard {
+        let fits = match bound {
+            Bound::Soft => state.bytes <= self.soft,
+            Bound::Hard => state.bytes == 0 || state.bytes + cost <= self.hard,
+        };
+        if !fits {
             return Err(Rejected::Full);
         }
         state.bytes += cost;
@@ -59,36 +70,16 @@ impl Outbox {
         Ok(())
     }
 
-    /// Waits until the queue is below the soft limit, or closed.
-    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
-        if state.closed || state.bytes <= self.soft {
-            return Poll::Ready(());
-        }
-        if !state
-            .waiting
-            .iter()
-            .any(|waker| waker.will_wake(cx.waker()))
-        {
-            if state.waiting.len() >= MAX_WAITING {
-                state.waiting.drain(..).for_each(Waker::wake);
-            }
-            state.waiting.push(cx.waker().clone());
-        }
-        Poll::Pending
-    }
-
     pub(crate) fn pop(&self) -> Option<Message> {
         let mut state = self.lock();
         let message = state.queue.pop_front()?;
+        let before = state.bytes;
         state.bytes -= message.len() + OVERHEAD;
-        let waiting = if state.bytes <= self.soft && !state.waiting.is_empty() {
-            std::mem::take(&mut state.waiting)
-        } else {
-            Vec::new()
-        };
+        let room = before > self.soft && state.bytes <= self.soft;
         drop(state);
-        waiting.into_iter().for_each(Waker::wake);
+        if room {
+            self.room.notify_waiters();
+        }
         Some(message)
     }
 
@@ -104,12 +95,11 @@ impl Outbox {
             state.queue = VecDeque::new();
             state.bytes = 0;
         }
-        let waiting = std::mem::take(&mut state.waiting);
         drop(state);
-        waiting.into_iter().for_each(Waker::wake);
+        self.room.notify_waiters();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -121,22 +111,37 @@ mod tests {
     #[test]
     fn one_message_always_fits_and_the_hard_limit_holds() {
         let outbox = Outbox::new(100, 200);
-        outbox.push(&Message::binary(vec![0; 1000])).unwrap();
-        assert_eq!(outbox.push(&Message::text("x")), Err(Rejected::Full));
+        outbox
+            .push(&Message::binary(vec![0; 1000]), Bound::Hard)
+            .unwrap();
+        assert_eq!(
+            outbox.push(&Message::text("x"), Bound::Hard),
+            Err(Rejected::Full)
+        );
         assert_eq!(outbox.pop().map(|message| message.len()), Some(1000));
-        outbox.push(&Message::text("x")).unwrap();
+        outbox.push(&Message::text("x"), Bound::Hard).unwrap();
         outbox.close(false);
-        assert_eq!(outbox.push(&Message::text("y")), Err(Rejected::Closed));
+        assert_eq!(
+            outbox.push(&Message::text("y"), Bound::Hard),
+            Err(Rejected::Closed)
+        );
         assert_eq!(outbox.pop(), Some(Message::text("x")));
     }
 
     #[test]
-    fn room_comes_when_the_queue_falls_below_the_soft_limit() {
-        let outbox = Outbox::new(100, 1000);
-        let mut cx = Context::from_waker(Waker::noop());
-        outbox.push(&Message::binary(vec![0; 60])).unwrap();
-        assert!(outbox.poll_room(&mut cx).is_pending());
+    fn a_sender_that_waits_never_needs_more_than_the_soft_limit_free() {
+        let outbox = Outbox::new(100, 200);
+        outbox
+            .push(&Message::binary(vec![0; 60]), Bound::Soft)
+            .unwrap();
+        assert_eq!(
+            outbox.push(&Message::text("x"), Bound::Soft),
+            Err(Rejected::Full)
+        );
         outbox.pop();
-        assert!(outbox.poll_room(&mut cx).is_ready());
+        // Larger than the hard limit: it goes when its turn comes.
+        outbox
+            .push(&Message::binary(vec![0; 1000]), Bound::Soft)
+            .unwrap();
     }
 }

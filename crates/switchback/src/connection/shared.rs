@@ -7,7 +7,7 @@ use switchback_core::{CloseReason, Error, ErrorKind, Message, Transport, Transpo
 use tokio::sync::watch;
 
 use super::driver::{Driver, oversized};
-use super::outbox::{Outbox, Rejected};
+use super::outbox::{Bound, Outbox, Rejected};
 use super::wake::ConnectionWaker;
 use super::{Event, Machine, SendError, State, Watch};
 use crate::client::Dials;
@@ -40,8 +40,9 @@ pub(crate) struct Settings {
 
 /// What the endpoint wants to know of its connections.
 pub(crate) trait Observer: Send + Sync {
-    fn parked(&self, connection: &Weak<Shared>, bytes: usize);
-    fn unparked(&self, connection: &Weak<Shared>);
+    /// Returns the place among the parked, for [`unparked`](Self::unparked).
+    fn parked(&self, connection: &Weak<Shared>, bytes: usize) -> u64;
+    fn unparked(&self, place: u64);
     fn ended(&self, id: &str);
 }
 
@@ -49,6 +50,8 @@ pub(crate) trait Observer: Send + Sync {
 struct Timed {
     driver: Driver,
     armed: Option<Instant>,
+    /// Among the endpoint's parked sessions.
+    place: Option<u64>,
     ended: bool,
 }
 
@@ -68,6 +71,7 @@ impl Shared {
                 driver: Mutex::new(Timed {
                     driver: Driver::new(machine, dials, settings.inbound),
                     armed: None,
+                    place: None,
                     ended: false,
                 }),
                 outbox: Outbox::new(settings.queue_soft, settings.queue_hard),
@@ -91,25 +95,17 @@ impl Shared {
     pub(crate) fn with_driver<R>(&self, work: impl FnOnce(&mut Driver) -> R) -> R {
         let mut timed = self.lock();
         let result = work(&mut timed.driver);
-        self.drive(timed, Instant::now(), true);
-        self.waker.wake_application();
+        self.drive_for_others(timed, Instant::now(), true);
         result
     }
 
-    /// What the janitor calls.
-    pub(crate) fn serve(&self, now: Instant) {
+    /// What the janitor calls. Returns whether there is nothing left to do, ever.
+    pub(crate) fn serve(&self, now: Instant) -> bool {
         let mut timed = self.lock();
         if timed.armed.is_some_and(|armed| armed <= now) {
             timed.armed = None;
         }
-        let has_inbound = self.drive(timed, now, true);
-        if has_inbound {
-            self.waker.wake_application();
-        }
-    }
-
-    pub(crate) fn is_done(&self) -> bool {
-        self.lock().driver.is_done()
+        self.drive_for_others(timed, now, true)
     }
 
     pub(super) fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Error>> {
@@ -119,9 +115,10 @@ impl Shared {
         if let Poll::Ready(event) = timed.driver.take() {
             return Poll::Ready(event);
         }
-        self.drive(timed, Instant::now(), true);
-        let event = self.lock().driver.take();
+        self.drive(&mut timed, Instant::now(), true);
+        let event = timed.driver.take();
         if event.is_pending() {
+            // Under the lock: whoever drives next finds the waker.
             self.waker.wait(cx.waker());
         }
         event
@@ -131,30 +128,39 @@ impl Shared {
         self.waker.abandon();
     }
 
+    /// Queues a message once there is room below the soft limit.
     pub(super) async fn send(&self, message: Message) -> Result<(), SendError> {
-        std::future::poll_fn(|cx| self.poll_room(cx)).await;
-        self.enqueue(message)
-    }
-
-    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.outbox.poll_room(cx).is_ready() {
-            return Poll::Ready(());
+        loop {
+            let room = self.outbox.room.notified();
+            let mut room = std::pin::pin!(room);
+            // Before the try, so that no room that comes after it is missed.
+            room.as_mut().enable();
+            match self.enqueue_within(message.clone(), Bound::Soft) {
+                Err(error) if error.is_full() => {}
+                result => return result,
+            }
+            // Full: perhaps only because nobody has driven.
+            self.drive_for_others(self.lock(), Instant::now(), true);
+            room.await;
         }
-        // Full: perhaps only because nobody has driven.
-        self.drive(self.lock(), Instant::now(), true);
-        self.outbox.poll_room(cx)
     }
 
+    /// Queues a message if there is room below the hard limit.
     pub(super) fn enqueue(&self, message: Message) -> Result<(), SendError> {
+        self.enqueue_within(message, Bound::Hard)
+    }
+
+    fn enqueue_within(&self, message: Message, bound: Bound) -> Result<(), SendError> {
         if let Some(error) = oversized(&message, self.settings.message_size) {
             return Err(SendError::new(message, error));
         }
-        match self.outbox.push(&message) {
-            Ok(()) => {}
-            Err(Rejected::Full) => return Err(SendError::new(message, ErrorKind::Full.into())),
-            Err(Rejected::Closed) => return Err(SendError::new(message, ErrorKind::Closed.into())),
-        }
-        Ok(())
+        self.outbox.push(&message, bound).map_err(|rejected| {
+            let kind = match rejected {
+                Rejected::Full => ErrorKind::Full,
+                Rejected::Closed => ErrorKind::Closed,
+            };
+            SendError::new(message, kind.into())
+        })
     }
 
     /// What the owner sends is written at once, in its own task.
@@ -164,7 +170,7 @@ impl Shared {
             return self.task.wake_by_ref();
         };
         let flush = !timed.driver.may_defer_flush();
-        self.drive(timed, Instant::now(), flush);
+        self.drive_for_others(timed, Instant::now(), flush);
         if !flush {
             self.waker.nudge();
         }
@@ -181,8 +187,13 @@ impl Shared {
         let mut timed = self.lock();
         let now = Instant::now();
         timed.driver.close(now, why);
-        self.drive(timed, now, true);
+        self.drive_for_others(timed, now, true);
         self.waker.nudge();
+    }
+
+    /// Waits until the connection has ended and its transports are closed.
+    pub(super) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_until(cx, Driver::closed)
     }
 
     /// The owner went away: delivers what was sent, then ends, in the background.
@@ -201,7 +212,16 @@ impl Shared {
 
     /// Ends a connection at once, on behalf of the endpoint.
     pub(crate) fn evict(&self, why: CloseReason) {
-        self.with_driver(|driver| driver.evict(Instant::now(), why));
+        self.with_driver(|driver| driver.evict(why));
+    }
+
+    /// Ends a session at once if it is parked still.
+    pub(crate) fn evict_parked(&self, why: CloseReason) {
+        self.with_driver(|driver| {
+            if matches!(driver.state(), State::Reconnecting { .. }) {
+                driver.evict(why);
+            }
+        });
     }
 
     /// Drives until a condition holds. For the application's task.
@@ -210,8 +230,9 @@ impl Shared {
         cx: &mut Context<'_>,
         condition: impl Fn(&mut Driver) -> Option<R>,
     ) -> Poll<R> {
-        self.drive(self.lock(), Instant::now(), true);
-        let result = condition(&mut self.lock().driver);
+        let mut timed = self.lock();
+        self.drive(&mut timed, Instant::now(), true);
+        let result = condition(&mut timed.driver);
         if result.is_none() {
             self.waker.wait(cx.waker());
         }
@@ -249,21 +270,35 @@ impl Shared {
     }
 
     pub(super) fn id(&self) -> String {
-        self.settings.id.clone()
+        match &self.lock().driver.machine {
+            Machine::Server(session) => session.id().to_string(),
+            Machine::Client(session) => session.id().to_string(),
+            Machine::Plain(_) => String::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Timed> {
         self.driver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Drives, then tells the world what changed. Returns whether the application has something
-    /// to take.
-    fn drive(&self, mut timed: MutexGuard<'_, Timed>, now: Instant, flush: bool) -> bool {
-        self.drive_locked(&mut timed, now, flush);
-        timed.driver.has_inbound()
+    /// Drives while the application's task may wait for what comes of it. Returns whether the
+    /// connection is done.
+    fn drive_for_others(
+        &self,
+        mut timed: MutexGuard<'_, Timed>,
+        now: Instant,
+        flush: bool,
+    ) -> bool {
+        self.drive(&mut timed, now, flush);
+        let done = timed.driver.is_done();
+        if timed.driver.has_inbound() || done {
+            self.waker.wake_application();
+        }
+        done
     }
 
-    fn drive_locked(&self, timed: &mut Timed, now: Instant, flush: bool) {
+    /// Drives, then tells the world what changed.
+    fn drive(&self, timed: &mut Timed, now: Instant, flush: bool) {
         self.waker.begin();
         let mut cx = Context::from_waker(&self.task);
         timed.driver.drive(&mut cx, now, &self.outbox, flush);
@@ -297,12 +332,14 @@ impl Shared {
         let Some(observer) = &self.settings.observer else {
             return;
         };
-        match timed.driver.park_change.take() {
-            Some(true) => {
-                observer.parked(&self.this, timed.driver.machine.unacknowledged_bytes());
+        if let Some(parked) = timed.driver.park_change.take() {
+            if let Some(place) = timed.place.take() {
+                observer.unparked(place);
             }
-            Some(false) => observer.unparked(&self.this),
-            None => {}
+            if parked {
+                let bytes = timed.driver.machine.unacknowledged_bytes();
+                timed.place = Some(observer.parked(&self.this, bytes));
+            }
         }
         if !timed.ended && timed.driver.machine.is_closed() {
             timed.ended = true;

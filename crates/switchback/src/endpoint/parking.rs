@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError, Weak};
 
 use switchback_core::{CloseCode, CloseReason};
@@ -16,8 +16,10 @@ pub(super) struct Parking {
 
 #[derive(Debug, Default)]
 struct State {
-    parked: VecDeque<(Weak<Shared>, usize)>,
+    /// By place: places rise, so the first is the oldest.
+    parked: BTreeMap<u64, (Weak<Shared>, usize)>,
     bytes: usize,
+    next_place: u64,
 }
 
 impl Parking {
@@ -29,39 +31,39 @@ impl Parking {
         }
     }
 
-    pub(super) fn park(&self, connection: &Weak<Shared>, bytes: usize) {
+    /// Parks a connection that holds so many bytes, and returns its place.
+    pub(super) fn park(&self, connection: &Weak<Shared>, bytes: usize) -> u64 {
         let mut evicted = Vec::new();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.parked.push_back((connection.clone(), bytes));
+        let place = state.next_place;
+        state.next_place += 1;
+        state.parked.insert(place, (connection.clone(), bytes));
         state.bytes += bytes;
         while state.parked.len() > self.max_sessions || state.bytes > self.max_bytes {
-            let Some((oldest, bytes)) = state.parked.pop_front() else {
+            let Some((_, (oldest, bytes))) = state.parked.pop_first() else {
                 break;
             };
             state.bytes -= bytes;
-            evicted.extend(oldest.upgrade());
+            evicted.push(oldest);
         }
         drop(state);
         if !evicted.is_empty() {
             // The caller holds the lock of one connection, perhaps of one that has to go.
             tokio::spawn(async move {
-                for connection in evicted {
+                for connection in evicted.iter().filter_map(Weak::upgrade) {
                     let why =
                         CloseReason::new(CloseCode::TRY_AGAIN_LATER, "too many parked sessions");
-                    connection.evict(why);
+                    connection.evict_parked(why);
                 }
             });
         }
+        place
     }
 
-    pub(super) fn unpark(&self, connection: &Weak<Shared>) {
+    /// Frees a place, if it was not taken away before.
+    pub(super) fn unpark(&self, place: u64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that come back are mostly the latest.
-        let index = state
-            .parked
-            .iter()
-            .rposition(|(parked, _)| parked.ptr_eq(connection));
-        if let Some((_, bytes)) = index.and_then(|index| state.parked.remove(index)) {
+        if let Some((_, bytes)) = state.parked.remove(&place) {
             state.bytes -= bytes;
         }
     }

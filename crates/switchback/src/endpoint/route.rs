@@ -193,20 +193,16 @@ fn request_info<B>(request: &Request<B>) -> RequestInfo {
 /// The hello among the subprotocols that a client offers (3.2).
 fn websocket_hello<B>(request: &Request<B>) -> Result<Option<Hello>, Refusal> {
     let offered = switchback_ws::offered_protocols(request);
-    if !offered.contains(&PROTOCOL) {
-        return Ok(None);
-    }
     let hello = offered
         .iter()
         .find_map(|protocol| protocol.strip_prefix(HELLO_PREFIX));
-    hello.map(parse_hello).transpose()?.map_or_else(
-        || {
-            Err(bad_session(
-                "the subprotocol switchback needs a hello beside it",
-            ))
-        },
-        |hello| Ok(Some(hello)),
-    )
+    match (offered.contains(&PROTOCOL), hello) {
+        (true, Some(hello)) => parse_hello(hello).map(Some),
+        (false, None) => Ok(None),
+        _ => Err(bad_session(
+            "the subprotocol switchback and one with the hello belong together",
+        )),
+    }
 }
 
 /// The hello in the header of a request (3.2).

@@ -92,12 +92,12 @@ enum Found {
 }
 
 impl Observer for Sessions {
-    fn parked(&self, connection: &Weak<Shared>, bytes: usize) {
-        self.parking.park(connection, bytes);
+    fn parked(&self, connection: &Weak<Shared>, bytes: usize) -> u64 {
+        self.parking.park(connection, bytes)
     }
 
-    fn unparked(&self, connection: &Weak<Shared>) {
-        self.parking.unpark(connection);
+    fn unparked(&self, place: u64) {
+        self.parking.unpark(place);
     }
 
     fn ended(&self, id: &str) {
@@ -144,10 +144,10 @@ impl Inner {
                 });
                 match result {
                     Ok(()) => return,
-                    Err((Refused::Superseded, transport)) => {
-                        return refuse(transport, CloseCode::SUPERSEDED);
+                    Err((Refused::Unknown, refused)) => transport = refused,
+                    Err((refused, transport)) => {
+                        return refuse(transport, refused.close_reason());
                     }
-                    Err((_, refused)) => transport = refused,
                 }
                 Why::Unknown
             }
@@ -161,7 +161,7 @@ impl Inner {
         };
         match hello {
             // The id is taken: there is no such session to begin (3.3).
-            Hello::New { .. } => refuse(transport, CloseCode::UNKNOWN_SESSION),
+            Hello::New { .. } => refuse(transport, Refused::Unknown.close_reason()),
             Hello::Resume { .. } => self.open_session(hello, Some(why), transport, info),
         }
     }
@@ -196,7 +196,7 @@ impl Inner {
             shared.with_driver(|driver| driver.attach(now, hello, transport, &mut OsEntropy));
         match attached {
             Ok(()) => self.hand_over(&shared, info),
-            Err((_, transport)) => refuse(transport, CloseCode::UNKNOWN_SESSION),
+            Err((_, transport)) => refuse(transport, Refused::Unknown.close_reason()),
         }
     }
 
@@ -230,9 +230,8 @@ impl Inner {
 }
 
 /// Closes a transport that nobody wants, in a task of its own that ends within the close timeout.
-fn refuse(mut transport: Box<dyn Transport>, code: CloseCode) {
+fn refuse(mut transport: Box<dyn Transport>, why: CloseReason) {
     tokio::spawn(async move {
-        let why = CloseReason::from(code);
         let _ = std::future::poll_fn(|cx| transport.poll_close(cx, &why)).await;
     });
 }
@@ -241,9 +240,11 @@ fn refuse(mut transport: Box<dyn Transport>, code: CloseCode) {
 struct PlainCount(Arc<AtomicUsize>);
 
 impl Observer for PlainCount {
-    fn parked(&self, _: &Weak<Shared>, _: usize) {}
+    fn parked(&self, _: &Weak<Shared>, _: usize) -> u64 {
+        0
+    }
 
-    fn unparked(&self, _: &Weak<Shared>) {}
+    fn unparked(&self, _: u64) {}
 
     fn ended(&self, _: &str) {
         self.0.fetch_sub(1, Ordering::Relaxed);

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 use switchback_core::{Error, ErrorKind, Limits, Message};
@@ -6,7 +7,6 @@ use switchback_core::{Error, ErrorKind, Limits, Message};
 use crate::batch;
 
 /// The messages that the server has not acknowledged, numbered.
-#[derive(Debug)]
 pub(super) struct Outbox {
     records: VecDeque<Bytes>,
     /// What they cost.
@@ -26,7 +26,6 @@ pub(super) struct Outbox {
 const OVERHEAD: usize = 64;
 
 /// A batch to send.
-#[derive(Debug)]
 pub(super) struct Batch {
     pub(super) first: u64,
     pub(super) count: usize,
@@ -97,7 +96,10 @@ impl Outbox {
         }
         let progress = received + 1 > self.first;
         if progress {
-            self.window = self.window.saturating_mul(2).min(self.limits.batch_messages());
+            self.window = self
+                .window
+                .saturating_mul(2)
+                .min(self.limits.batch_messages());
         }
         while self.first <= received {
             if let Some(record) = self.records.pop_front() {
@@ -119,6 +121,18 @@ impl Outbox {
     /// network that cuts every connection after so many bytes would never let a large one pass.
     pub(super) fn lost(&mut self, count: usize) {
         self.window = (count / 2).max(1);
+    }
+}
+
+/// Payloads are never printed, so that they cannot end in a log.
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox")
+            .field("messages", &self.records.len())
+            .field("bytes", &self.bytes)
+            .field("first", &self.first)
+            .field("sent", &self.sent)
+            .finish_non_exhaustive()
     }
 }
 

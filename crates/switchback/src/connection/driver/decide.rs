@@ -100,14 +100,12 @@ impl Driver {
                     resumed,
                     ..
                 } => {
+                    let again = matches!(self.state, State::Reconnecting { .. });
                     self.state = State::Open { transport };
-                    if let Some(dials) = &self.dials
-                        && let Machine::Client(session) = &self.machine
-                    {
-                        dials.remember(session.memory());
-                    }
                     if resumed {
                         self.push(Event::Resumed { transport });
+                    } else if again {
+                        self.push(Event::Opened { transport });
                     }
                 }
                 ClientEvent::StartedAnew {
@@ -142,8 +140,18 @@ impl Driver {
                 ClientEvent::Closed { reason, by } => self.finish(now, reason, error_kind(by)),
                 _ => {}
             }
+            self.remember();
         }
         progress
+    }
+
+    /// Keeps what the client has learnt of the transports, for its next connection.
+    pub(super) fn remember(&self) {
+        if let Some(dials) = &self.dials
+            && let Machine::Client(session) = &self.machine
+        {
+            dials.remember(session.memory());
+        }
     }
 
     /// A plain connection closes once everything the application sent is on its way.

@@ -123,7 +123,8 @@ impl Driver {
                     progress = true;
                     match self.machine.receive(now, attachment, message) {
                         Ok(Some(message)) => self.push(Event::Message(message)),
-                        Ok(None) => {}
+                        // Perhaps an event came of it, which belongs before the next message.
+                        Ok(None) => break,
                         Err(error) => {
                             self.begin_close(now, attachment, &error.close_reason());
                             break;

@@ -30,6 +30,8 @@ pub(crate) struct Driver {
     inbound: VecDeque<Event>,
     inbound_bytes: usize,
     inbound_limit: usize,
+    /// The application went away.
+    discarding: bool,
     state: State,
     /// How the connection ended, for [`Driver::take`]. `None` while it is open.
     end: Option<Result<(), Error>>,
@@ -59,6 +61,7 @@ impl Driver {
             inbound: VecDeque::new(),
             inbound_bytes: 0,
             inbound_limit,
+            discarding: false,
             state: State::Connecting,
             end: None,
             gave_up: None,
@@ -79,6 +82,20 @@ impl Driver {
         match self.state {
             State::Connecting => None,
             State::Closed(_) => Some(Err(Vec::new())),
+            _ => Some(Ok(())),
+        }
+    }
+
+    /// Tells how a connection has ended that the application closes.
+    pub(super) fn closed(&mut self) -> Option<Result<(), Error>> {
+        if !self.is_done() {
+            return None;
+        }
+        match &self.end {
+            Some(Err(error)) if !error.is_closed() => Some(Err(Error::with_message(
+                error.kind(),
+                "the connection ended before the close was complete",
+            ))),
             _ => Some(Ok(())),
         }
     }
@@ -234,6 +251,9 @@ impl Driver {
     }
 
     fn push(&mut self, event: Event) {
+        if self.discarding {
+            return;
+        }
         if let Event::Message(message) = &event {
             self.inbound_bytes += message.len() + OVERHEAD;
         }
@@ -242,21 +262,25 @@ impl Driver {
 
     /// Delivers what was sent, then ends. The first reason counts.
     pub(super) fn close(&mut self, now: Instant, why: CloseReason) {
+        self.remember();
         if self.end.is_none() {
             self.closing.get_or_insert((why, now + DRAIN_TIMEOUT));
         }
     }
 
     /// Ends a session at once: it is in the way of others.
-    pub(super) fn evict(&mut self, now: Instant, why: CloseReason) {
+    pub(super) fn evict(&mut self, why: CloseReason) {
         match &mut self.machine {
             Machine::Server(session) => session.abort(why, ClosedBy::Overflow),
-            machine => machine.close(now, why, None),
+            Machine::Client(session) => session.abort(why, ClosedBy::Overflow),
+            Machine::Plain(plain) => drop(plain.closing.get_or_insert(why)),
         }
     }
 
     /// Forgets what the application has not taken: it went away.
+    /// Whatever comes from now on is dropped, so that the end is never behind it.
     pub(super) fn discard_inbound(&mut self) {
+        self.discarding = true;
         self.inbound = VecDeque::new();
         self.inbound_bytes = 0;
     }
