@@ -18,7 +18,10 @@ use tokio::net::TcpListener;
 async fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse("axum", &[("--listen", "ADDR", "127.0.0.1:8082")])?;
     let listener = TcpListener::bind(args.get("--listen")).await?;
-    println!("axum on http://{0}, endpoint at http://{0}/rt", listener.local_addr()?);
+    println!(
+        "axum on http://{0}, endpoint at http://{0}/rt",
+        listener.local_addr()?
+    );
 
     let (endpoint, mut incoming) = Endpoint::new(Config::new());
     tokio::spawn(async move {
@@ -28,7 +31,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
     let app = Router::new()
         .route("/", get(|| async { "the endpoint is at /rt\n" }))
-        .route("/rt", any_service(endpoint).layer(middleware::from_fn(identify)));
+        .route(
+            "/rt",
+            any_service(endpoint).layer(middleware::from_fn(identify)),
+        );
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, app).await?;
     Ok(())
@@ -42,7 +48,10 @@ async fn identify(
     next: Next,
 ) -> Response {
     request.extensions_mut().insert(PeerAddr(peer));
-    let user = request.headers().get("x-user").and_then(|user| user.to_str().ok());
+    let user = request
+        .headers()
+        .get("x-user")
+        .and_then(|user| user.to_str().ok());
     if let Some(principal) = user.map(Principal::new) {
         request.extensions_mut().insert(principal);
     }

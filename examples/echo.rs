@@ -11,27 +11,34 @@ use std::error::Error;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming as IncomingBody;
 use switchback::{Body, Config, Connection, Endpoint, Limits};
-use switchback_ws::{Transport, WebSocket};
 use switchback_examples::Args;
+use switchback_ws::{Transport, WebSocket};
 use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse("echo", &[("--listen", "ADDR", "127.0.0.1:9001")])?;
     let listener = TcpListener::bind(args.get("--listen")).await?;
-    println!("echo on ws://{0}/ws and http://{0}/rt", listener.local_addr()?);
+    println!(
+        "echo on ws://{0}/ws and http://{0}/rt",
+        listener.local_addr()?
+    );
 
-    let limits = Limits::new().max_message_size(64 << 20).send_buffer_size(1 << 20);
-    let (endpoint, mut incoming) =
-        Endpoint::new(Config::new().limits(limits.clone()).queue(1 << 20, 256 << 20));
+    let limits = Limits::new()
+        .max_message_size(64 << 20)
+        .send_buffer_size(1 << 20);
+    let (endpoint, mut incoming) = Endpoint::new(
+        Config::new()
+            .limits(limits.clone())
+            .queue(1 << 20, 256 << 20),
+    );
     tokio::spawn(async move {
         while let Some(connection) = incoming.accept().await {
             tokio::spawn(echo_connection(connection));
         }
     });
     let bare = switchback_ws::Config::new().limits(limits);
-    let service =
-        tower::service_fn(move |request| route(request, endpoint.clone(), bare.clone()));
+    let service = tower::service_fn(move |request| route(request, endpoint.clone(), bare.clone()));
     switchback::serve(listener, service).await?;
     Ok(())
 }

@@ -15,15 +15,18 @@ use std::error::Error;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use switchback_longpoll::{LongPoll, LongPollServer, ServerConfig, TransportExt};
 use switchback_examples::Args;
+use switchback_longpoll::{LongPoll, LongPollServer, ServerConfig, TransportExt};
 use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse("long-poll", &[("--listen", "ADDR", "127.0.0.1:9003")])?;
     let listener = TcpListener::bind(args.get("--listen")).await?;
-    println!("long-poll echo on http://{}/?transport=longpoll", listener.local_addr()?);
+    println!(
+        "long-poll echo on http://{}/?transport=longpoll",
+        listener.local_addr()?
+    );
 
     let server = LongPollServer::new(ServerConfig::new());
     loop {

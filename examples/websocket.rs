@@ -11,8 +11,8 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use switchback_ws::{Config, TransportExt, WebSocket, upgrade};
 use switchback_examples::Args;
+use switchback_ws::{Config, TransportExt, WebSocket, upgrade};
 use tokio::net::TcpListener;
 
 #[tokio::main]

@@ -19,10 +19,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
-use switchback_sse::{Event, EventStream, last_event_id};
-use tokio::sync::watch;
 use switchback_examples::Args;
+use switchback_sse::{Event, EventStream, last_event_id};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -56,15 +56,20 @@ async fn measure(samples: watch::Sender<Sample>) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         tick.tick().await;
-        let load = tokio::fs::read_to_string("/proc/loadavg").await.unwrap_or_default();
-        let memory = tokio::fs::read_to_string("/proc/meminfo").await.unwrap_or_default();
+        let load = tokio::fs::read_to_string("/proc/loadavg")
+            .await
+            .unwrap_or_default();
+        let memory = tokio::fs::read_to_string("/proc/meminfo")
+            .await
+            .unwrap_or_default();
         samples.send_modify(|sample| {
             sample.number += 1;
             let mut numbers = load.split(' ').map(|word| word.parse().unwrap_or(0.0));
             sample.load = std::array::from_fn(|_| numbers.next().unwrap_or(0.0));
             let kib = |name: &str| -> f64 {
                 let line = memory.lines().find_map(|line| line.strip_prefix(name));
-                line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0.0)
+                line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+                    .unwrap_or(0.0)
             };
             sample.memory_used = 1.0 - kib("MemAvailable:") / kib("MemTotal:").max(1.0);
         });
@@ -84,9 +89,13 @@ fn route(request: &Request<Incoming>, latest: watch::Receiver<Sample>) -> Respon
         }
         "/events" => {
             // A browser that reconnects says which sample it saw last.
-            let seen = last_event_id(request).and_then(|id| id.parse().ok()).unwrap_or(0);
+            let seen = last_event_id(request)
+                .and_then(|id| id.parse().ok())
+                .unwrap_or(0);
             let events: Pin<Box<dyn Stream<Item = Event> + Send>> = Box::pin(events(latest, seen));
-            EventStream::new().respond(events).map(BodyExt::boxed_unsync)
+            EventStream::new()
+                .respond(events)
+                .map(BodyExt::boxed_unsync)
         }
         _ => {
             let mut response = Response::new(Full::from("not found\n").boxed_unsync());

@@ -68,6 +68,8 @@ impl Swarm {
             client.lanes[number] = Some(Lane::connect(target.addr, self.poll.registry(), token)?);
         }
         client.wire.begin(&mut client.out);
+        // Where nothing is to be said first, there is nothing to wait for.
+        client.ready = client.wire.is_ready();
         match self.clients.get_mut(index) {
             Some(place) => *place = Some(client),
             None => self.clients.push(Some(client)),

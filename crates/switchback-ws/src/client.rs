@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::InvalidUri;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body_util::Empty;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
@@ -148,7 +148,8 @@ pub async fn connect_to(url: &Url, config: &ClientConfig) -> Result<WebSocket, E
         let stream = config.connector.connect(url).await?;
         let peer_addr = stream.peer_addr();
         let info = TransportInfo::new(TransportKind::WebSocket).with_peer_addr(peer_addr);
-        handshake(stream, url, config, info).await
+        let refused = |stream| config.connector.put_back(url, stream);
+        handshake(stream, url, config, info, refused).await
     })
     .await
 }
@@ -172,7 +173,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let info = TransportInfo::new(TransportKind::WebSocket);
-    within(config, handshake(stream, url, config, info)).await
+    within(config, handshake(stream, url, config, info, drop)).await
 }
 
 async fn within(
@@ -190,11 +191,14 @@ async fn within(
         })
 }
 
+/// `refused` gets the stream when the server has refused but keeps the connection for another
+/// request.
 async fn handshake<S>(
     stream: S,
     url: &Url,
     config: &ClientConfig,
     info: TransportInfo,
+    refused: impl FnOnce(S),
 ) -> Result<WebSocket, Error>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -212,7 +216,14 @@ where
     };
     let response = exchange.run(sender.send_request(request)).await?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(refusal_error(&exchange.whole(response).await?));
+        let (response, complete) = exchange.whole(response).await?;
+        if complete && exchange.is_kept(&response) {
+            let parts = connection.into_parts();
+            if parts.read_buf.is_empty() {
+                refused(parts.io.into_inner());
+            }
+        }
+        return Err(refusal_error(&response));
     }
     let accept = derive_accept_key(key.as_bytes());
     let protocol = response::check(response.headers(), &accept, &config.protocols)?;
@@ -305,10 +316,14 @@ where
         .await
     }
 
-    /// Reads the body of a response, up to a limit.
-    async fn whole(&mut self, response: Response<Incoming>) -> Result<Response<Bytes>, Error> {
+    /// Reads the body of a response, up to a limit. Tells whether that was all of it.
+    async fn whole(
+        &mut self,
+        response: Response<Incoming>,
+    ) -> Result<(Response<Bytes>, bool), Error> {
         let (head, mut body) = response.into_parts();
         let mut bytes = BytesMut::new();
+        let mut complete = false;
         while bytes.len() < MAX_REFUSAL {
             let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx).map(Ok));
             // A body that breaks off is shown as far as it came: the status says enough.
@@ -319,10 +334,21 @@ where
                         bytes.extend_from_slice(&data[..data.len().min(room)]);
                     }
                 }
+                Ok(None) => {
+                    complete = true;
+                    break;
+                }
                 _ => break,
             }
         }
-        Ok(Response::from_parts(head, bytes.freeze()))
+        Ok((Response::from_parts(head, bytes.freeze()), complete))
+    }
+
+    /// Tells whether another request may follow on the connection (RFC 9112, 9.3), after the whole
+    /// response was read.
+    fn is_kept(&self, response: &Response<Bytes>) -> bool {
+        let close = list::has(response.headers(), &header::CONNECTION, "close");
+        !self.done && !close && response.version() == Version::HTTP_11
     }
 
     /// Waits until hyper has let go of the connection after a 101.

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 pub struct Stream {
     inner: Inner,
     peer_addr: Option<SocketAddr>,
+    reused: bool,
 }
 
 #[derive(Debug)]
@@ -25,6 +26,7 @@ impl Stream {
         Self {
             peer_addr: stream.peer_addr().ok(),
             inner: Inner::Tcp(stream),
+            reused: false,
         }
     }
 
@@ -33,7 +35,18 @@ impl Stream {
         Self {
             peer_addr: stream.get_ref().0.peer_addr().ok(),
             inner: Inner::Tls(Box::new(stream)),
+            reused: false,
         }
+    }
+
+    pub(super) fn reused(mut self) -> Self {
+        self.reused = true;
+        self
+    }
+
+    /// Tells whether an exchange has succeeded on it, so that the server may have closed it since.
+    pub(super) fn is_reused(&self) -> bool {
+        self.reused
     }
 
     /// Returns the address of the peer: of the socket, which may be a proxy's.

@@ -131,7 +131,11 @@ impl Log {
             self.unsent -= cost(record);
         }
         self.in_flight = self.in_flight.max(count);
-        self.unanswered = if count == 0 { (0, 0) } else { (count, times + 1) };
+        self.unanswered = if count == 0 {
+            (0, 0)
+        } else {
+            (count, times + 1)
+        };
         match count {
             0 => None,
             // The usual batch of a broadcast: all receivers share the bytes.

@@ -1,8 +1,11 @@
+mod spare;
+
 use std::time::Duration;
 
 use switchback_core::{Error, ErrorKind};
 use tokio::net::TcpStream;
 
+use self::spare::Spares;
 use super::tls::Tls;
 use super::{Stream, Url};
 
@@ -14,6 +17,7 @@ use super::{Stream, Url};
 pub struct Connector {
     tls: Tls,
     connect_timeout: Duration,
+    spares: Spares,
 }
 
 impl Connector {
@@ -22,6 +26,7 @@ impl Connector {
         Self {
             tls: Tls::usual(),
             connect_timeout: Duration::from_secs(10),
+            spares: Spares::default(),
         }
     }
 
@@ -66,6 +71,21 @@ impl Connector {
                     self.connect_timeout
                 ),
             )),
+        }
+    }
+
+    /// Takes a connection back on which an HTTP exchange is over and which the server keeps open.
+    /// A [`Lane`](crate::Lane) to the same server that is opened within 3 s uses it.
+    pub fn put_back(&self, url: &Url, stream: Stream) {
+        self.spares.put(url, stream);
+    }
+
+    /// Like [`connect`](Self::connect), or a connection that was [put back](Self::put_back), if
+    /// there is one. The server may have closed that meanwhile.
+    pub(crate) async fn connect_or_reuse(&self, url: &Url) -> Result<Stream, Error> {
+        match self.spares.take(url) {
+            Some(stream) => Ok(stream),
+            None => self.connect(url).await,
         }
     }
 

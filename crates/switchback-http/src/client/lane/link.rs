@@ -151,8 +151,9 @@ impl fmt::Debug for Link {
 }
 
 async fn open(connector: Connector, url: Url) -> Result<Open, Error> {
-    let stream = connector.connect(&url).await?;
+    let stream = connector.connect_or_reuse(&url).await?;
     let peer_addr = stream.peer_addr();
+    let used = stream.is_reused();
     let (sender, engine) = http1::Builder::new()
         .max_buf_size(MAX_BUFFER)
         .handshake(TokioIo::new(stream))
@@ -162,6 +163,6 @@ async fn open(connector: Connector, url: Url) -> Result<Open, Error> {
         sender,
         engine: Some(Box::new(engine)),
         peer_addr,
-        used: false,
+        used,
     })
 }
