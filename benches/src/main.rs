@@ -7,6 +7,7 @@
     reason = "counts, sizes and nanoseconds of a benchmark are far below 2^63"
 )]
 
+mod compare;
 mod load;
 mod process;
 mod report;
@@ -32,12 +33,14 @@ struct Arguments {
 enum Command {
     Serve(serve::ServeArgs),
     Load(load::LoadArgs),
+    Compare(compare::CompareArgs),
 }
 
 fn main() -> ExitCode {
     let result: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
         Command::Serve(args) => serve::run(&args).map_err(Into::into),
         Command::Load(args) => load::run(&args).map_err(Into::into),
+        Command::Compare(args) => compare::run(&args).map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

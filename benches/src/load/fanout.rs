@@ -77,14 +77,10 @@ pub(super) fn open_publisher(
         Some(target) => target.clone(),
         None => common.url.with_path("/ws/publish"),
     };
-    let kind = match (publishing.post, common.kind) {
-        (true, _) => Kind::Post,
-        (false, Kind::Tcp) => Kind::Tcp,
-        (false, _) => Kind::Ws,
-    };
-    let publisher = swarm.begin(&target, target.client(kind, true))?;
+    let kind = if publishing.post { Kind::Post } else { common.kind };
+    let publisher = swarm.begin(&target, target.publisher(kind))?;
     let deadline = Instant::now() + PATIENCE;
-    while !swarm.is_ready(publisher) && kind == Kind::Ws {
+    while !swarm.is_ready(publisher) {
         swarm.turn(Duration::from_millis(50), &mut Nothing)?;
         if Instant::now() > deadline {
             return Err(Fault::Silent("the publisher's connection".into()));

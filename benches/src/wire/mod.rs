@@ -1,8 +1,10 @@
 //! The clients of the load generator: as little as speaks each protocol, without I/O.
 
 mod base64url;
+mod engineio;
 mod http;
 mod longpoll;
+mod nchan;
 mod payload;
 mod post;
 mod publish;

@@ -27,8 +27,8 @@ pub(crate) struct Stamp {
 impl Payload {
     /// `size` is at least [`MIN_SIZE`].
     pub(crate) fn new(size: usize) -> Self {
-        // Printable, and different at each place, so that a shift is noticed.
-        let bytes = (0..size.max(MIN_SIZE)).map(|at| b'0' + (at * 7 % 64) as u8);
+        // Neighbours differ, so that a shift is noticed; letters, which nothing escapes.
+        let bytes = (0..size.max(MIN_SIZE)).map(|at| b'a' + (at * 7 % 26) as u8);
         Self {
             bytes: bytes.collect(),
         }

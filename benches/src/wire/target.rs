@@ -5,12 +5,14 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 
+use super::Wire;
+use super::engineio::{SocketIo, SocketIoPoll};
 use super::longpoll::LongPoll;
+use super::nchan::NchanPoll;
 use super::publish::Post;
 use super::session::Session;
 use super::sse::EventStream;
 use super::websocket::WebSocket;
-use super::Wire;
 
 /// What the clients speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
@@ -29,6 +31,14 @@ pub(crate) enum Kind {
     SessionPoll,
     /// No protocol: frames without masks, for the floor
     Tcp,
+    /// Socket.IO on WebSocket
+    #[value(name = "socketio")]
+    SocketIo,
+    /// Socket.IO by polling
+    #[value(name = "socketio-poll")]
+    SocketIoPoll,
+    /// Long-polling as nchan does it
+    NchanPoll,
     /// Publishes by POST, and receives nothing
     #[value(skip)]
     Post,
@@ -44,6 +54,9 @@ impl Kind {
             Self::SessionSse => "session-sse",
             Self::SessionPoll => "session-poll",
             Self::Tcp => "tcp",
+            Self::SocketIo => "socketio",
+            Self::SocketIoPoll => "socketio-poll",
+            Self::NchanPoll => "nchan-poll",
             Self::Post => "post",
         }
     }
@@ -102,6 +115,15 @@ impl Target {
         format!("{}{sep}{query}", self.path)
     }
 
+    /// Makes the client that publishes to the members of a kind.
+    pub(crate) fn publisher(&self, kind: Kind) -> Box<dyn Wire> {
+        match kind {
+            Kind::SocketIo | Kind::SocketIoPoll => Box::new(SocketIo::new(self, true)),
+            Kind::Tcp | Kind::Post => self.client(kind, true),
+            _ => self.client(Kind::Ws, true),
+        }
+    }
+
     /// Makes a client. `upstream`: it will send, too.
     pub(crate) fn client(&self, kind: Kind, upstream: bool) -> Box<dyn Wire> {
         let target = self.clone();
@@ -112,6 +134,9 @@ impl Target {
             Kind::SessionSse => Box::new(EventStream::new(target, Some(Session::new()), true)),
             Kind::Poll => Box::new(LongPoll::new(target, None)),
             Kind::SessionPoll => Box::new(LongPoll::new(target, Some(Session::new()))),
+            Kind::SocketIo => Box::new(SocketIo::new(self, false)),
+            Kind::SocketIoPoll => Box::new(SocketIoPoll::new(self, false)),
+            Kind::NchanPoll => Box::new(NchanPoll::new(target)),
             Kind::Post => Box::new(Post::new(target)),
             Kind::Tcp => Box::new(WebSocket::without_handshake(target)),
         }

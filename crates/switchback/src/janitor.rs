@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
@@ -23,6 +23,9 @@ pub(crate) struct Janitor {
 #[derive(Default)]
 struct State {
     ready: Vec<Weak<Shared>>,
+    /// To be served at a time that they share.
+    soon: Vec<Weak<Shared>>,
+    soon_at: Option<Instant>,
     timers: BinaryHeap<Reverse<Timer>>,
     /// Connections that the application dropped and that still deliver what it sent.
     closing: HashMap<usize, Arc<Shared>>,
@@ -33,6 +36,9 @@ struct Timer {
     at: Instant,
     connection: Weak<Shared>,
 }
+
+/// How long a reply may wait for others that leave in the same write, at most.
+const SOON: Duration = Duration::from_millis(2);
 
 impl Janitor {
     pub(crate) fn new() -> Arc<Self> {
@@ -46,6 +52,21 @@ impl Janitor {
     pub(crate) fn enqueue(self: &Arc<Self>, connection: Weak<Shared>) {
         self.change(|state| state.ready.push(connection));
         self.notify.notify_one();
+    }
+
+    /// Has the connection driven in a moment.
+    pub(crate) fn enqueue_soon(self: &Arc<Self>, connection: Weak<Shared>) {
+        let first = self.change(|state| {
+            state.soon.push(connection);
+            let first = state.soon_at.is_none();
+            if first {
+                state.soon_at = Some(Instant::now() + SOON);
+            }
+            first
+        });
+        if first {
+            self.notify.notify_one();
+        }
     }
 
     /// Has the connection driven at a time.
@@ -88,6 +109,10 @@ impl Janitor {
         let mut due = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let mut due = std::mem::take(&mut state.ready);
+            if state.soon_at.is_some_and(|at| at <= now) {
+                state.soon_at = None;
+                due.append(&mut state.soon);
+            }
             while state.timers.peek().is_some_and(|first| first.0.at <= now) {
                 due.extend(state.timers.pop().map(|timer| timer.0.connection));
             }
@@ -109,7 +134,8 @@ impl Janitor {
         if state.ready.capacity() == 0 {
             state.ready = due;
         }
-        let next = state.timers.peek().map(|first| first.0.at);
+        let timer = state.timers.peek().map(|first| first.0.at);
+        let next = timer.into_iter().chain(state.soon_at).min();
         drop(state);
         // Last references end here, outside of the lock.
         drop((done, adopted));

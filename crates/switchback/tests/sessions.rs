@@ -524,5 +524,8 @@ async fn after_a_refused_websocket_the_same_connection_carries_the_event_stream(
     // The refused handshake and the stream; no second connection was needed for that.
     assert_eq!(proxy.counters().accepted, 1);
     connection.send("and it works").await.unwrap();
-    assert_eq!(message(&mut connection).await.as_text(), Some("and it works"));
+    assert_eq!(
+        message(&mut connection).await.as_text(),
+        Some("and it works")
+    );
 }

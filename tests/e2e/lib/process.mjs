@@ -14,7 +14,8 @@ process.on('exit', () => {
 });
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130));
 
-function start(command, args, options = {}) {
+/** Starts a program; `ended` tells how it ended, `output` is what it has printed. */
+export function start(command, args, options = {}) {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
   running.add(child);
   child.ended = new Promise((resolve) => {

@@ -92,13 +92,16 @@ pub fn decode(body: &Bytes, limits: &Limits) -> Result<Vec<Message>, Error> {
             return Err(malformed("a record is cut"));
         }
         let mut payload = rest.split_to(length);
-        if payload.len() < body.len() / 4 {
+        if payload.len() < COPY_BELOW.max(body.len() / 4) {
             payload = Bytes::copy_from_slice(&payload);
         }
         messages.push(Message::from_bytes(kind, payload)?);
     }
     Ok(messages)
 }
+
+/// Smaller payloads are copied: a slice keeps all of the buffer alive that the body was read into.
+const COPY_BELOW: usize = 2048;
 
 /// Reads what comes before the payload: the kind, the length, and where the payload begins.
 fn head(record: &[u8]) -> Result<(MessageKind, u64, usize), Error> {

@@ -1,12 +1,13 @@
 use std::fmt;
 
-use switchback_core::{Error, TransportKind};
+use switchback_core::{CloseCode, CloseReason, Error, TransportKind};
 
 /// Why no connection could be made: what happened to each transport that was tried.
 ///
 /// The display text has one line per transport.
 pub struct ConnectError {
     failures: Vec<TransportFailure>,
+    why: CloseReason,
     invalid: Option<Error>,
 }
 
@@ -30,7 +31,7 @@ impl TransportFailure {
 }
 
 impl ConnectError {
-    pub(super) fn new(failures: Vec<switchback_session::Failure>) -> Self {
+    pub(super) fn new(failures: Vec<switchback_session::Failure>, why: CloseReason) -> Self {
         let failures = failures
             .into_iter()
             .map(|failure| TransportFailure {
@@ -40,6 +41,7 @@ impl ConnectError {
             .collect();
         Self {
             failures,
+            why,
             invalid: None,
         }
     }
@@ -47,6 +49,7 @@ impl ConnectError {
     pub(super) fn invalid(error: Error) -> Self {
         Self {
             failures: Vec::new(),
+            why: CloseCode::ABNORMAL.into(),
             invalid: Some(error),
         }
     }
@@ -62,6 +65,9 @@ impl fmt::Display for ConnectError {
         if self.invalid.is_some() {
             return f.write_str("the URL cannot be used");
         }
+        if self.failures.is_empty() {
+            return write!(f, "the server closed the connection: {}", self.why);
+        }
         f.write_str("no transport works")?;
         for failure in &self.failures {
             write!(f, "\n  {}: {}", failure.kind, failure.why)?;
@@ -74,6 +80,7 @@ impl fmt::Debug for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectError")
             .field("failures", &self.failures)
+            .field("why", &self.why)
             .field("invalid", &self.invalid)
             .finish()
     }

@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use switchback_core::{Error, ErrorKind, Limits, TransportKind};
+use switchback_core::{CloseReason, Error, ErrorKind, Limits, TransportKind};
 use switchback_http::{Connector, Url};
 use switchback_session::{ClientConfig, ClientSession};
 
@@ -226,7 +226,7 @@ impl Client {
         let connection = Connection::new(shared.clone(), Arc::new(RequestInfo::default()));
         std::future::poll_fn(|cx| shared.poll_connected(cx))
             .await
-            .map_err(ConnectError::new)?;
+            .map_err(|(failures, why)| ConnectError::new(failures, why))?;
         Ok(connection)
     }
 }
@@ -239,7 +239,7 @@ impl Shared {
     fn poll_connected(
         &self,
         cx: &mut std::task::Context<'_>,
-    ) -> Poll<Result<(), Vec<switchback_session::Failure>>> {
+    ) -> Poll<Result<(), (Vec<switchback_session::Failure>, CloseReason)>> {
         self.poll_until(cx, Driver::connected)
     }
 }

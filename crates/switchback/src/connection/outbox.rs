@@ -70,21 +70,30 @@ impl Outbox {
         Ok(())
     }
 
-    pub(crate) fn pop(&self) -> Option<Message> {
+    /// Moves all that is queued into an empty queue. It counts as queued until it is
+    /// [released](Self::release).
+    pub(crate) fn take(&self, queue: &mut VecDeque<Message>) {
         let mut state = self.lock();
-        let message = state.queue.pop_front()?;
+        if !state.queue.is_empty() {
+            std::mem::swap(&mut state.queue, queue);
+        }
+    }
+
+    /// Makes room: messages that cost so much have gone on.
+    pub(crate) fn release(&self, cost: usize) {
+        let mut state = self.lock();
         let before = state.bytes;
-        state.bytes -= message.len() + OVERHEAD;
+        state.bytes = before.saturating_sub(cost);
         let room = before > self.soft && state.bytes <= self.soft;
         drop(state);
         if room {
             self.room.notify_waiters();
         }
-        Some(message)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.lock().queue.is_empty()
+    /// What is queued, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().bytes
     }
 
     /// Takes nothing any more. What is queued stays, for a graceful close, unless `clear`.
@@ -108,6 +117,13 @@ impl Outbox {
 mod tests {
     use super::*;
 
+    fn drain(outbox: &Outbox) -> Vec<Message> {
+        let mut queue = VecDeque::new();
+        outbox.take(&mut queue);
+        outbox.release(queue.iter().map(|message| message.len() + OVERHEAD).sum());
+        queue.into()
+    }
+
     #[test]
     fn one_message_always_fits_and_the_hard_limit_holds() {
         let outbox = Outbox::new(100, 200);
@@ -118,14 +134,14 @@ mod tests {
             outbox.push(&Message::text("x"), Bound::Hard),
             Err(Rejected::Full)
         );
-        assert_eq!(outbox.pop().map(|message| message.len()), Some(1000));
+        assert_eq!(drain(&outbox).len(), 1);
         outbox.push(&Message::text("x"), Bound::Hard).unwrap();
         outbox.close(false);
         assert_eq!(
             outbox.push(&Message::text("y"), Bound::Hard),
             Err(Rejected::Closed)
         );
-        assert_eq!(outbox.pop(), Some(Message::text("x")));
+        assert_eq!(drain(&outbox), [Message::text("x")]);
     }
 
     #[test]
@@ -138,10 +154,26 @@ mod tests {
             outbox.push(&Message::text("x"), Bound::Soft),
             Err(Rejected::Full)
         );
-        outbox.pop();
+        drain(&outbox);
         // Larger than the hard limit: it goes when its turn comes.
         outbox
             .push(&Message::binary(vec![0; 1000]), Bound::Soft)
             .unwrap();
+    }
+
+    #[test]
+    fn what_was_taken_counts_until_it_is_released() {
+        let outbox = Outbox::new(100, 200);
+        outbox
+            .push(&Message::binary(vec![0; 60]), Bound::Soft)
+            .unwrap();
+        let mut queue = VecDeque::new();
+        outbox.take(&mut queue);
+        assert_eq!(
+            outbox.push(&Message::text("x"), Bound::Soft),
+            Err(Rejected::Full)
+        );
+        outbox.release(60 + OVERHEAD);
+        assert_eq!(outbox.bytes(), 0);
     }
 }

@@ -55,6 +55,9 @@ struct Timed {
     ended: bool,
 }
 
+/// How many bytes of replies may wait for others that leave in the same write.
+const DEFERRED: usize = 16 * 1024;
+
 /// How soon a connection is looked after again whose application does not read.
 const PAUSED: Duration = Duration::from_secs(1);
 
@@ -95,17 +98,18 @@ impl Shared {
     pub(crate) fn with_driver<R>(&self, work: impl FnOnce(&mut Driver) -> R) -> R {
         let mut timed = self.lock();
         let result = work(&mut timed.driver);
-        self.drive_for_others(timed, Instant::now(), true);
+        self.drive_for_others(timed, Instant::now());
         result
     }
 
     /// What the janitor calls. Returns whether there is nothing left to do, ever.
     pub(crate) fn serve(&self, now: Instant) -> bool {
         let mut timed = self.lock();
+        self.waker.served();
         if timed.armed.is_some_and(|armed| armed <= now) {
             timed.armed = None;
         }
-        self.drive_for_others(timed, now, true)
+        self.drive_for_others(timed, now)
     }
 
     pub(super) fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Error>> {
@@ -115,7 +119,7 @@ impl Shared {
         if let Poll::Ready(event) = timed.driver.take() {
             return Poll::Ready(event);
         }
-        self.drive(&mut timed, Instant::now(), true);
+        self.drive(&mut timed, Instant::now());
         let event = timed.driver.take();
         if event.is_pending() {
             // Under the lock: whoever drives next finds the waker.
@@ -140,7 +144,7 @@ impl Shared {
                 result => return result,
             }
             // Full: perhaps only because nobody has driven.
-            self.drive_for_others(self.lock(), Instant::now(), true);
+            self.drive_for_others(self.lock(), Instant::now());
             room.await;
         }
     }
@@ -163,23 +167,24 @@ impl Shared {
         })
     }
 
-    /// What the owner sends is written at once, in its own task.
+    /// What the owner sends is written at once, in its own task; but replies to several messages
+    /// of one read leave together, with the last of them.
     pub(super) fn push_out(&self) {
         // Whoever holds the lock drives, but may have passed the outbox already.
         let Ok(timed) = self.driver.try_lock() else {
-            return self.task.wake_by_ref();
+            return self.waker.call();
         };
-        let flush = !timed.driver.may_defer_flush();
-        self.drive_for_others(timed, Instant::now(), flush);
-        if !flush {
-            self.waker.nudge();
+        if timed.driver.has_messages() && self.outbox.bytes() < DEFERRED {
+            // In case that the application is slow over the next message.
+            return self.waker.nudge_soon();
         }
+        self.drive_for_others(timed, Instant::now());
     }
 
     /// What others send is written by the connection's own task, so that messages which come
     /// faster than it runs leave in one write.
     pub(super) fn wake_up(&self) {
-        self.task.wake_by_ref();
+        self.waker.call();
     }
 
     pub(super) fn start_close(&self, why: CloseReason) {
@@ -187,7 +192,7 @@ impl Shared {
         let mut timed = self.lock();
         let now = Instant::now();
         timed.driver.close(now, why);
-        self.drive_for_others(timed, now, true);
+        self.drive_for_others(timed, now);
         self.waker.nudge();
     }
 
@@ -231,7 +236,7 @@ impl Shared {
         condition: impl Fn(&mut Driver) -> Option<R>,
     ) -> Poll<R> {
         let mut timed = self.lock();
-        self.drive(&mut timed, Instant::now(), true);
+        self.drive(&mut timed, Instant::now());
         let result = condition(&mut timed.driver);
         if result.is_none() {
             self.waker.wait(cx.waker());
@@ -283,13 +288,8 @@ impl Shared {
 
     /// Drives while the application's task may wait for what comes of it. Returns whether the
     /// connection is done.
-    fn drive_for_others(
-        &self,
-        mut timed: MutexGuard<'_, Timed>,
-        now: Instant,
-        flush: bool,
-    ) -> bool {
-        self.drive(&mut timed, now, flush);
+    fn drive_for_others(&self, mut timed: MutexGuard<'_, Timed>, now: Instant) -> bool {
+        self.drive(&mut timed, now);
         let done = timed.driver.is_done();
         if timed.driver.has_inbound() || done {
             self.waker.wake_application();
@@ -298,10 +298,13 @@ impl Shared {
     }
 
     /// Drives, then tells the world what changed.
-    fn drive(&self, timed: &mut Timed, now: Instant, flush: bool) {
-        self.waker.begin();
+    fn drive(&self, timed: &mut Timed, now: Instant) {
+        let readable = self.waker.begin();
+        let due = timed.armed.is_none_or(|armed| armed <= now);
         let mut cx = Context::from_waker(&self.task);
-        timed.driver.drive(&mut cx, now, &self.outbox, flush);
+        timed
+            .driver
+            .drive(&mut cx, now, &self.outbox, readable, due);
         self.arm(timed, now);
         if let Some(watch) = self.watch.get() {
             watch.send_if_modified(|state| {

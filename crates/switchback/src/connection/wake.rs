@@ -1,4 +1,5 @@
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Wake, Waker};
 
 use super::Shared;
@@ -10,6 +11,12 @@ use crate::janitor::Janitor;
 /// janitor to drive the connection. So a connection needs no task of its own, and none stalls
 /// because its application is busy elsewhere.
 pub(crate) struct ConnectionWaker {
+    /// Something calls for a drive, and somebody was told. Cleared when a drive begins.
+    pending: AtomicBool,
+    /// A transport called since the last drive began, so that reading may find something.
+    readable: AtomicBool,
+    /// The janitor was asked to look in a moment.
+    soon: AtomicBool,
     state: Mutex<State>,
     connection: Weak<Shared>,
     janitor: Arc<Janitor>,
@@ -18,8 +25,6 @@ pub(crate) struct ConnectionWaker {
 #[derive(Default)]
 struct State {
     application: Option<Waker>,
-    /// Woken since the connection was last driven.
-    woken: bool,
     /// Handed to the janitor, which has not come round yet.
     queued: bool,
 }
@@ -27,41 +32,58 @@ struct State {
 impl ConnectionWaker {
     pub(crate) fn new(connection: Weak<Shared>, janitor: Arc<Janitor>) -> Self {
         Self {
+            pending: AtomicBool::new(false),
+            readable: AtomicBool::new(true),
+            soon: AtomicBool::new(false),
             state: Mutex::default(),
             connection,
             janitor,
         }
     }
 
-    /// Call before driving: whatever wakes from now on calls for another round.
-    pub(crate) fn begin(&self) {
-        let mut state = self.lock();
-        state.woken = false;
-        state.queued = false;
+    /// Call before driving: whatever calls from now on wants another drive. Returns whether a
+    /// transport may have something to read.
+    pub(crate) fn begin(&self) -> bool {
+        self.pending.store(false, Ordering::SeqCst);
+        self.readable.swap(false, Ordering::SeqCst)
     }
 
-    /// Registers the application's task. Wakes it at once if something happened meanwhile.
-    pub(crate) fn wait(&self, waker: &Waker) {
+    /// Asks for a drive, for another reason than a transport's.
+    pub(crate) fn call(&self) {
+        if self.pending.swap(true, Ordering::SeqCst) {
+            return; // Somebody was told and has not begun.
+        }
         let mut state = self.lock();
-        if state.woken {
+        if let Some(waker) = state.application.take() {
             drop(state);
-            waker.wake_by_ref();
-            return;
-        }
-        match &mut state.application {
-            Some(registered) => registered.clone_from(waker),
-            empty => *empty = Some(waker.clone()),
+            waker.wake();
+        } else {
+            self.enqueue(state);
         }
     }
 
-    /// The application went away without driving the connection.
+    /// Registers the application's task. Wakes it at once if something called meanwhile.
+    ///
+    /// Call it while the connection is locked, so that whoever drives next finds the task.
+    pub(crate) fn wait(&self, waker: &Waker) {
+        {
+            let mut state = self.lock();
+            match &mut state.application {
+                Some(registered) => registered.clone_from(waker),
+                empty => *empty = Some(waker.clone()),
+            }
+        }
+        if self.pending.load(Ordering::SeqCst) {
+            self.wake_application();
+        }
+    }
+
+    /// The application went away; if it was called and has not come, the janitor is.
     pub(crate) fn abandon(&self) {
         let mut state = self.lock();
         state.application = None;
-        if state.woken && !state.queued {
-            state.queued = true;
-            drop(state);
-            self.janitor.enqueue(self.connection.clone());
+        if self.pending.load(Ordering::SeqCst) {
+            self.enqueue(state);
         }
     }
 
@@ -74,9 +96,25 @@ impl ConnectionWaker {
         }
     }
 
-    /// Asks the janitor to drive the connection soon, whether or not the application waits.
+    /// Has the janitor drive the connection, whether or not the application waits.
     pub(crate) fn nudge(&self) {
-        let mut state = self.lock();
+        self.enqueue(self.lock());
+    }
+
+    /// Has the janitor look in a moment, in case that nobody else drives until then.
+    pub(crate) fn nudge_soon(&self) {
+        if !self.soon.swap(true, Ordering::SeqCst) {
+            self.janitor.enqueue_soon(self.connection.clone());
+        }
+    }
+
+    /// The janitor has come.
+    pub(crate) fn served(&self) {
+        self.soon.store(false, Ordering::SeqCst);
+        self.lock().queued = false;
+    }
+
+    fn enqueue(&self, mut state: MutexGuard<'_, State>) {
         if !state.queued {
             state.queued = true;
             drop(state);
@@ -84,7 +122,7 @@ impl ConnectionWaker {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -95,15 +133,7 @@ impl Wake for ConnectionWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let mut state = self.lock();
-        state.woken = true;
-        if let Some(waker) = state.application.take() {
-            drop(state);
-            waker.wake();
-        } else if !state.queued {
-            state.queued = true;
-            drop(state);
-            self.janitor.enqueue(self.connection.clone());
-        }
+        self.readable.store(true, Ordering::SeqCst);
+        self.call();
     }
 }

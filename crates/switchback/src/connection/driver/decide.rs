@@ -101,6 +101,7 @@ impl Driver {
                     ..
                 } => {
                     let again = matches!(self.state, State::Reconnecting { .. });
+                    self.opened = true;
                     self.state = State::Open { transport };
                     if resumed {
                         self.push(Event::Resumed { transport });

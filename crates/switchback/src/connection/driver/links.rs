@@ -17,11 +17,15 @@ pub(super) struct Link {
     /// Being closed: reads and sends nothing any more.
     pub(super) closing: Option<(CloseReason, Instant)>,
     pub(super) unflushed: bool,
+    /// It can send no more; reading tells why.
+    pub(super) failed: Option<Error>,
 }
 
 enum Step {
-    Idle,
-    Progress,
+    /// Nothing more to read now.
+    Drained,
+    /// There may be more to read.
+    More,
     /// With what the transport said, where it said something.
     Ended(Option<Result<CloseReason, Error>>),
 }
@@ -69,8 +73,10 @@ impl Driver {
         progress
     }
 
+    /// Writes and reads all transports. Returns whether there may be more to do because of it.
     pub(super) fn work_links(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let mut progress = false;
+        let mut again = false;
+        let mut drained = true;
         let mut index = 0;
         while index < self.links.len() {
             let step = match self.links[index].closing {
@@ -78,13 +84,13 @@ impl Driver {
                 None => self.work_link(cx, now, index),
             };
             match step {
-                Step::Idle => index += 1,
-                Step::Progress => {
-                    progress = true;
+                Step::Drained => index += 1,
+                Step::More => {
+                    drained = false;
                     index += 1;
                 }
                 Step::Ended(clean) => {
-                    progress = true;
+                    again = true;
                     let link = self.links.swap_remove(index);
                     if link.closing.is_none() {
                         self.ended(now, link.attachment, clean);
@@ -92,42 +98,55 @@ impl Driver {
                 }
             }
         }
-        progress
+        if self.readable {
+            self.readable = !drained;
+            // What was read may have made room to send, or called for a decision.
+            again |= drained || !self.is_full();
+        }
+        again
     }
 
     /// Writes and reads one transport.
     fn work_link(&mut self, cx: &mut Context<'_>, now: Instant, index: usize) -> Step {
         let Self { links, machine, .. } = self;
         let link = &mut links[index];
-        let mut progress = false;
-        while let Some(message) = machine.next_transmit(now, link.attachment) {
+        while link.failed.is_none()
+            && let Some(message) = machine.next_transmit(now, link.attachment)
+        {
             match link.transport.poll_send(cx, message) {
                 Poll::Ready(Ok(())) => {
                     machine.transmitted(now, link.attachment);
                     link.unflushed = true;
-                    progress = true;
                 }
-                Poll::Ready(Err(_)) => return Step::Ended(None),
+                Poll::Ready(Err(error)) => link.failed = Some(error),
                 Poll::Pending => break,
             }
         }
+        if !self.readable && link.failed.is_none() {
+            return Step::Drained;
+        }
         loop {
             if self.is_full() {
-                break;
+                return Step::More;
             }
             let link = &mut self.links[index];
             let attachment = link.attachment;
             match link.transport.poll_recv(cx) {
-                Poll::Pending => break,
+                Poll::Pending => {
+                    // Reading has no better reason to give.
+                    return match link.failed.take() {
+                        Some(error) => Step::Ended(Some(Err(error))),
+                        None => Step::Drained,
+                    };
+                }
                 Poll::Ready(Ok(Some(message))) => {
-                    progress = true;
                     match self.machine.receive(now, attachment, message) {
                         Ok(Some(message)) => self.push(Event::Message(message)),
                         // Perhaps an event came of it, which belongs before the next message.
-                        Ok(None) => break,
+                        Ok(None) => return Step::More,
                         Err(error) => {
                             self.begin_close(now, attachment, &error.close_reason());
-                            break;
+                            return Step::More;
                         }
                     }
                 }
@@ -138,18 +157,17 @@ impl Driver {
                 Poll::Ready(Err(error)) => return Step::Ended(Some(Err(error))),
             }
         }
-        if progress { Step::Progress } else { Step::Idle }
     }
 
     fn close_link(&mut self, cx: &mut Context<'_>, now: Instant, index: usize) -> Step {
         let link = &mut self.links[index];
         let Some((why, until)) = &link.closing else {
-            return Step::Idle;
+            return Step::Drained;
         };
         if link.transport.poll_close(cx, why).is_ready() || *until <= now {
             return Step::Ended(None);
         }
-        Step::Idle
+        Step::Drained
     }
 
     /// A transport ended that nobody here had closed.
@@ -173,22 +191,22 @@ impl Driver {
         }
     }
 
-    pub(super) fn flush(&mut self, cx: &mut Context<'_>, now: Instant) {
-        let mut index = 0;
-        while index < self.links.len() {
-            let link = &mut self.links[index];
-            if link.unflushed && link.closing.is_none() {
+    /// Hands what was written to the network. `false`: a transport failed, and reading it may tell
+    /// why.
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut fine = true;
+        for link in &mut self.links {
+            if link.unflushed && link.closing.is_none() && link.failed.is_none() {
                 match link.transport.poll_flush(cx) {
                     Poll::Ready(Ok(())) => link.unflushed = false,
                     Poll::Pending => {}
                     Poll::Ready(Err(error)) => {
-                        let link = self.links.swap_remove(index);
-                        self.ended(now, link.attachment, Some(Err(error)));
-                        continue;
+                        link.failed = Some(error);
+                        fine = false;
                     }
                 }
             }
-            index += 1;
         }
+        fine
     }
 }

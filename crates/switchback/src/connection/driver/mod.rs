@@ -32,9 +32,15 @@ pub(crate) struct Driver {
     inbound_limit: usize,
     /// The application went away.
     discarding: bool,
+    /// Taken out of the outbox and not numbered yet.
+    staged: VecDeque<Message>,
+    /// A transport may have something to read.
+    readable: bool,
     state: State,
     /// How the connection ended, for [`Driver::take`]. `None` while it is open.
     end: Option<Result<(), Error>>,
+    /// A transport was open at some time.
+    pub(super) opened: bool,
     /// The failures of the first connect, once the machine gave up.
     pub(super) gave_up: Option<Vec<Failure>>,
     /// What the endpoint does about a change of the session.
@@ -62,8 +68,11 @@ impl Driver {
             inbound_bytes: 0,
             inbound_limit,
             discarding: false,
+            staged: VecDeque::new(),
+            readable: true,
             state: State::Connecting,
             end: None,
+            opened: false,
             gave_up: None,
             park_change: None,
             closing: None,
@@ -74,15 +83,15 @@ impl Driver {
         &self.state
     }
 
-    /// Tells a connecting client that it is connected, or why it is not.
-    pub(crate) fn connected(&mut self) -> Option<Result<(), Vec<Failure>>> {
-        if let Some(failures) = self.gave_up.take() {
-            return Some(Err(failures));
+    /// Tells a connecting client that it is connected, or why it is not. One that was closed again
+    /// at once was connected: it may have received something.
+    pub(crate) fn connected(&mut self) -> Option<Result<(), (Vec<Failure>, CloseReason)>> {
+        if self.opened {
+            return Some(Ok(()));
         }
-        match self.state {
-            State::Connecting => None,
-            State::Closed(_) => Some(Err(Vec::new())),
-            _ => Some(Ok(())),
+        match &self.state {
+            State::Closed(why) => Some(Err((self.gave_up.take().unwrap_or_default(), why.clone()))),
+            _ => None,
         }
     }
 
@@ -122,11 +131,13 @@ impl Driver {
 
     /// Adds the transport of an attachment that the session has accepted.
     pub(crate) fn plug(&mut self, attachment: u64, transport: Box<dyn Transport>) {
+        self.readable = true;
         self.links.push(Link {
             attachment,
             transport,
             closing: None,
             unflushed: false,
+            failed: None,
         });
     }
 
@@ -177,9 +188,8 @@ impl Driver {
         !self.inbound.is_empty() || self.end.is_some()
     }
 
-    /// Replies to several requests of one read leave in one write: while more of them wait for
-    /// the application, flushing waits for the last.
-    pub(super) fn may_defer_flush(&self) -> bool {
+    /// Tells whether messages wait for the application.
+    pub(super) fn has_messages(&self) -> bool {
         !self.inbound.is_empty()
     }
 
@@ -193,46 +203,27 @@ impl Driver {
         links.chain(closing).chain(self.machine.deadline()).min()
     }
 
-    /// Does everything that can be done now.
+    /// Does everything that can be done now. `readable`: a transport has called since the last
+    /// time. `due`: a timer may be due.
     pub(super) fn drive(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
         outbox: &Outbox,
-        flush: bool,
+        readable: bool,
+        due: bool,
     ) {
+        self.readable |= readable;
+        // An application that does not read must not make its peer look silent.
+        if due && !self.is_full() && self.machine.deadline().is_some_and(|at| at <= now) {
+            self.machine.handle_timeout(now);
+        }
         for round in 0.. {
-            let mut progress = false;
-            // An application that does not read must not make its peer look silent.
-            if !self.is_full()
-                && self
-                    .machine
-                    .deadline()
-                    .is_some_and(|deadline| deadline <= now)
-            {
-                self.machine.handle_timeout(now);
-                progress = true;
-            }
-            while self.machine.is_writable() {
-                let Some(message) = outbox.pop() else { break };
-                if self.machine.send(message).is_err() {
-                    debug_assert!(false, "a writable machine takes a message");
-                }
-                progress = true;
-            }
-            if let Some((why, _)) = self
-                .closing
-                .take_if(|(_, by)| outbox.is_empty() || *by <= now)
-            {
-                self.machine.close(now, why, None);
-                outbox.close(true);
-                progress = true;
-            }
-            progress |= self.decide(now, outbox);
-            progress |= self.dial(cx, now);
-            progress |= self.work_links(cx, now);
-            progress |= self.decide(now, outbox);
-            if !progress {
+            self.fill(now, outbox);
+            let mut again = self.decide(now, outbox);
+            again |= self.dial(cx, now);
+            again |= self.work_links(cx, now);
+            if !again && self.flush(cx) {
                 break;
             }
             if round == MAX_ROUNDS {
@@ -240,9 +231,38 @@ impl Driver {
                 break;
             }
         }
-        if flush {
-            self.flush(cx, now);
-            self.decide(now, outbox);
+    }
+
+    /// Moves messages from the outbox into the machine, as far as it takes them.
+    fn fill(&mut self, now: Instant, outbox: &Outbox) {
+        if self.staged.is_empty() {
+            outbox.take(&mut self.staged);
+        }
+        let mut released = 0;
+        while self.machine.is_writable()
+            && let Some(message) = self.staged.pop_front()
+        {
+            released += message.len() + OVERHEAD;
+            if self.machine.send(message).is_err() {
+                debug_assert!(false, "a writable machine takes a message");
+            }
+        }
+        if released > 0 {
+            outbox.release(released);
+            if self.staged.is_empty() {
+                // More may have come meanwhile, and an idle connection keeps no queue.
+                self.staged = VecDeque::new();
+                outbox.take(&mut self.staged);
+                if !self.staged.is_empty() {
+                    return self.fill(now, outbox);
+                }
+            }
+        }
+        let empty = self.staged.is_empty();
+        if let Some((why, _)) = self.closing.take_if(|(_, by)| empty || *by <= now) {
+            self.machine.close(now, why, None);
+            outbox.close(true);
+            self.staged.clear();
         }
     }
 

@@ -1,0 +1,171 @@
+//! Compare: all scenarios on all servers, in turn, again and again.
+
+mod pin;
+mod plan;
+mod results;
+mod server;
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use self::pin::Cores;
+use self::plan::{Case, Entry, Scale};
+use self::results::Results;
+use self::server::{Peers, Server};
+use crate::load::Outcome;
+use crate::report;
+
+/// Compares the transports with each other, and with the peers that are installed
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CompareArgs {
+    /// A short run that shows that everything works, with figures that mean little
+    #[arg(long)]
+    quick: bool,
+    /// Adds the peers that are installed (benches/peers/README.md)
+    #[arg(long)]
+    peers: bool,
+    /// Where the peers are
+    #[arg(long, value_name = "DIR", default_value = "benches/peers")]
+    peers_dir: PathBuf,
+    /// How often everything is measured; 3 if not given
+    #[arg(long)]
+    runs: Option<usize>,
+    /// Seconds that each run measures; 1.5 if not given
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// Only the cases whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Only the servers whose name contains one of these
+    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
+    servers: Vec<String>,
+    /// A run counts as disturbed when server or load generator waited for a core for a larger share of
+    /// the time. Such runs are repeated, once
+    #[arg(long, default_value_t = 0.1)]
+    disturbed: f64,
+    /// Where the results go
+    #[arg(long, value_name = "DIR", default_value = "target/compare")]
+    out: PathBuf,
+}
+
+/// How long a run may take, whatever happens.
+const LIMIT: Duration = Duration::from_secs(120);
+
+pub(crate) fn run(args: &CompareArgs) -> io::Result<()> {
+    let scale = Scale::new(args.quick, args.seconds);
+    let runs = args.runs.unwrap_or(if args.quick { 1 } else { 3 });
+    let peers = args.peers.then(|| Peers::find(&args.peers_dir));
+    for missing in peers.iter().flat_map(|peers| &peers.missing) {
+        crate::say(format_args!("not installed: {missing}"));
+    }
+    let cores = Cores::find();
+    let mut cases = plan::cases(&scale, peers.as_ref());
+    cases.retain(|case| args.only.as_ref().is_none_or(|only| case.name.contains(only)));
+    for case in &mut cases {
+        case.entries.retain(|entry| {
+            args.servers.is_empty() || args.servers.iter().any(|name| entry.name.contains(name))
+        });
+    }
+    fs::create_dir_all(&args.out)?;
+
+    let steps: usize = cases.iter().map(|case| case.entries.len()).sum();
+    let bar = ProgressBar::new((steps * runs) as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} {msg}") {
+        bar.set_style(style);
+    }
+    let mut results = Results::new(runs);
+    for turn in 0..runs {
+        for case in &cases {
+            for entry in &case.entries {
+                bar.set_message(format!("{}: {}", case.name, entry.name));
+                let mut outcome = one(case, entry, &cores)?;
+                if outcome.disturbed.is_some_and(|share| share > args.disturbed) && !args.quick {
+                    let again = one(case, entry, &cores)?;
+                    results.repeated += 1;
+                    if again.disturbed < outcome.disturbed {
+                        outcome = again;
+                    }
+                }
+                results.add(case, entry, turn, outcome);
+                bar.inc(1);
+            }
+        }
+    }
+    bar.finish_and_clear();
+
+    let text = results.markdown(&cases, &cores.describe(), args.disturbed);
+    fs::write(args.out.join("compare.md"), &text)?;
+    fs::write(args.out.join("runs.jsonl"), results.lines())?;
+    for (name, svg) in results.charts(&cases) {
+        fs::write(args.out.join(name), svg)?;
+    }
+    crate::say(format_args!("{text}\nAll of it is in {}.", args.out.display()));
+    Ok(())
+}
+
+/// One run of one case on one server that is started for it.
+fn one(case: &Case, entry: &Entry, cores: &Cores) -> io::Result<Outcome> {
+    let server = Server::start(&entry.server, cores)?;
+    let mut command = cores.load(&std::env::current_exe()?);
+    command.args(["load", case.scenario, "--json", "--label", &entry.name]);
+    command.arg(server.url(&entry.path));
+    command.args(["--pid", &server.pid().to_string()]);
+    if case.scenario != "round-trips" {
+        command.args(["--kind", entry.kind]);
+    }
+    command.args(&case.args);
+    if let Some(publish) = entry.publish.as_ref().filter(|_| case.publishes(entry)) {
+        command.args(["--publish", &server.url(publish)]);
+        if entry.post {
+            command.arg("--post");
+        }
+    }
+    let output = finish(command)?;
+    if !output.status.success() {
+        let what = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(io::Error::other(format!(
+            "{} on {}: {}",
+            case.name,
+            entry.name,
+            what.trim()
+        )));
+    }
+    serde_json::from_slice(&output.stdout).map_err(io::Error::other)
+}
+
+/// Runs to the end, or to the limit.
+fn finish(mut command: Command) -> io::Result<std::process::Output> {
+    use std::process::Stdio;
+    use std::time::Instant;
+
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let deadline = Instant::now() + LIMIT;
+    // One line of JSON or of an error: it fits into the pipes, so nobody has to read meanwhile.
+    while child.try_wait()?.is_none() {
+        if Instant::now() > deadline {
+            let _ = child.kill();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.wait_with_output()
+}
+
+/// The lines of JSON.
+fn lines(outcomes: impl IntoIterator<Item = impl serde::Serialize>) -> String {
+    let mut text = String::new();
+    for outcome in outcomes {
+        text.push_str(&report::json(&outcome));
+        text.push('\n');
+    }
+    text
+}
