@@ -126,6 +126,9 @@ fn one(case: &Case, entry: &Entry, cores: &Cores) -> io::Result<Outcome> {
             command.arg("--post");
         }
     }
+    if case.scenario == "connect" && entry.listens {
+        command.arg("--listens");
+    }
     let output = finish(command)?;
     if !output.status.success() {
         let what = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -22,7 +22,7 @@ pub(super) struct Entry {
     pub(super) publish: Option<String>,
     pub(super) post: bool,
     /// Its clients cannot send, so that memory after traffic is measured with published messages.
-    listens: bool,
+    pub(super) listens: bool,
 }
 
 impl Case {
@@ -148,6 +148,10 @@ pub(super) fn cases(scale: &Scale, peers: Option<&Peers>) -> Vec<Case> {
         case("idle", "idle", idle, idle_entries(peers)),
         case("connect", "connect", connect, idle_entries(peers)),
     ];
+    // It says nothing before the first message: there is no moment at which it is connected.
+    for case in cases.iter_mut().filter(|case| case.scenario == "connect") {
+        case.entries.retain(|entry| entry.kind != "nchan-poll");
+    }
     for how in ["connect", "refused", "resume"] {
         let args = args(&[("--delay", scale.trip.to_string()), ("--how", how.to_owned())]);
         let mut entry = ours("switchback", "session-ws", "/rt");

@@ -19,6 +19,9 @@ pub(super) struct ConnectArgs {
     /// How many in all. Too many for the ports of a machine, and they run out
     #[arg(long, default_value_t = 5000)]
     count: u32,
+    /// The clients only listen
+    #[arg(long)]
+    listens: bool,
 }
 
 pub(super) fn run(args: &ConnectArgs) -> Result<Outcome, Fault> {
@@ -31,7 +34,7 @@ pub(super) fn run(args: &ConnectArgs) -> Result<Outcome, Fault> {
     let mut deadline = Instant::now() + PATIENCE;
     while done < args.count {
         while slots.len() < args.connections as usize && begun < args.count {
-            let wire = common.url.client(common.kind, true);
+            let wire = common.url.client(common.kind, !args.listens);
             slots.push((swarm.begin(&common.url, wire)?, measure.nanos()));
             begun += 1;
         }

@@ -68,8 +68,6 @@ impl Swarm {
             client.lanes[number] = Some(Lane::connect(target.addr, self.poll.registry(), token)?);
         }
         client.wire.begin(&mut client.out);
-        // Where nothing is to be said first, there is nothing to wait for.
-        client.ready = client.wire.is_ready();
         match self.clients.get_mut(index) {
             Some(place) => *place = Some(client),
             None => self.clients.push(Some(client)),
@@ -150,6 +148,8 @@ impl Swarm {
                 client.read(index, lane, &mut self.space, &mut self.traffic, handler)?;
             }
             client.write(&mut self.traffic)?;
+            // Where nothing is to be said first, being connected is enough.
+            client.ready = client.wire.is_ready();
         }
         if self.ticked.elapsed() > Duration::from_secs(1) {
             self.ticked = Instant::now();
@@ -195,7 +195,6 @@ impl Client {
                 handler.message(index, payload)
             })
         })?;
-        self.ready = self.wire.is_ready();
         handler.after(index, &mut *self.wire, &mut self.out);
         Ok(())
     }

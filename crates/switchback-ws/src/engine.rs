@@ -1,5 +1,8 @@
-//! tungstenite's state machine on an asynchronous byte stream: frames, masks, fragments, control
-//! frames. Nothing of tungstenite is visible above this file.
+//! tungstenite's state machine on an asynchronous byte stream: fragments, control frames, closing,
+//! all that is wrong. Nothing of tungstenite is visible above this file.
+//!
+//! It does not read the byte stream itself, and it does not see messages that are a single frame:
+//! see [`Inbound`].
 //!
 //! Of tokio-tungstenite, the state machine is used and not the `Stream` and `Sink` around it: those
 //! hide how full the buffer is, count a message that is larger than the buffer as an error, and
@@ -11,7 +14,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use switchback_core::{CloseReason, Error, ErrorKind, Limits, Message, MessageKind};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::error::Error as EngineError;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -20,20 +23,24 @@ use tokio_tungstenite::tungstenite::protocol::{
 };
 
 use crate::heartbeat::SignsOfLife;
+use crate::inbound::{Inbound, Next, with_space};
 use crate::proto::close::{self, Failure};
-use crate::proto::watch::{FrameWatch, MAX_CONTROL_PAYLOAD};
+use crate::proto::watch::MAX_CONTROL_PAYLOAD;
 use crate::socket::Role;
 
-/// What an idle connection holds for reading. Grows for a larger frame, until the connection rests.
-const READ_BUFFER: usize = 4 * 1024;
+/// What tungstenite holds for reading, and takes at once. It gets control frames, which are smaller,
+/// and fragments, which may be larger: then this grows, until the connection rests.
+const READ_BUFFER: usize = 256;
+/// Up to which size tungstenite's write buffer is kept.
+const KEPT_WRITE_BUFFER: usize = 4 * 1024;
 /// From how much on the buffer is written without waiting for a flush.
 const EAGER_WRITE: usize = 16 * 1024;
 /// How much more than messages the write buffer takes: pongs. When they do not fit, the latest one
 /// waits for room and the others are left out, as RFC 6455, 5.5.3 allows.
 const PONG_ROOM: usize = 4 * 1024;
-/// Payloads up to this size are copied out of the read buffer. Held back by a slow application,
-/// each would keep a whole buffer alive.
-const COPY_UP_TO: usize = READ_BUFFER / 4;
+/// Payloads up to this size are copied out of tungstenite's read buffer. Held back by a slow
+/// application, each would keep a whole buffer alive.
+const COPY_UP_TO: usize = 1024;
 
 /// A byte stream of any type.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -56,6 +63,7 @@ pub(crate) struct Engine {
     context: WebSocketContext,
     /// `None` after [`hang_up`](Self::hang_up).
     io: Option<Box<dyn Io>>,
+    inbound: Inbound,
     meter: Meter,
     role: Role,
     send_buffer: usize,
@@ -71,11 +79,11 @@ struct Meter {
     unflushed: bool,
     /// Whether a write had to wait.
     blocked: bool,
-    /// Whether a ping of ours is still to be flushed, which nobody but the reader does.
-    pinging: bool,
+    /// Whether a ping of ours, or the answer to one, is still to be flushed, which nobody but the
+    /// reader does.
+    owing: bool,
     /// Whether the write buffer has grown.
     grown: bool,
-    watch: FrameWatch,
     signs: SignsOfLife,
     /// A write that failed while reading.
     broken: Option<io::ErrorKind>,
@@ -92,18 +100,16 @@ impl Engine {
             .max_write_buffer_size(send_buffer.saturating_add(PONG_ROOM))
             .max_message_size(Some(limits.message_size()))
             .max_frame_size(Some(limits.message_size().max(MAX_CONTROL_PAYLOAD)));
-        let mut watch = FrameWatch::default();
-        watch.feed(&part);
         Self {
-            context: WebSocketContext::from_partially_read(part, role.engine(), Some(config)),
+            context: WebSocketContext::new(role.engine(), Some(config)),
             io: Some(io),
+            inbound: Inbound::new(part, role, limits.message_size(), limits.recv_buffer()),
             meter: Meter {
                 buffered: 0,
                 unflushed: false,
                 blocked: false,
-                pinging: false,
+                owing: false,
                 grown: false,
-                watch,
                 signs: SignsOfLife::new(),
                 broken: None,
             },
@@ -119,8 +125,109 @@ impl Engine {
 
     /// Reads the next thing; writes and flushes the answers to what was read before.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Input, Failure>> {
-        let read = self.with_bridge(cx, Direction::Read, |context, bridge| context.read(bridge));
-        Poll::Ready(match read {
+        self.flush_owed(cx);
+        loop {
+            let input = if self.inbound.has_unread() {
+                let (bytes, at) = self.inbound.take_unread();
+                let (taken, input) = self.take(cx, &bytes[at..]);
+                self.inbound.keep(bytes, at + taken);
+                input
+            } else {
+                ready!(self.poll_input(cx))
+            };
+            if let Some(input) = input {
+                return Poll::Ready(input);
+            }
+        }
+    }
+
+    /// Reads the byte stream once. `None`: what came is not all of anything yet.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Input, Failure>>> {
+        if self.inbound.has_begun() {
+            return self.poll_begun(cx);
+        }
+        with_space(|space| {
+            let Some(io) = &mut self.io else {
+                return Poll::Ready(Some(Err(EngineError::AlreadyClosed.into())));
+            };
+            let bytes = match ready!(self.inbound.poll_space(cx, &mut **io, space)) {
+                Ok(bytes) => bytes,
+                Err(error) => return Poll::Ready(Some(Err(EngineError::Io(error).into()))),
+            };
+            if bytes.is_empty() {
+                return Poll::Ready(self.end_of_stream(cx));
+            }
+            self.meter.signs.note();
+            let (taken, input) = self.take(cx, bytes);
+            if taken < bytes.len() {
+                self.inbound.keep(bytes[taken..].to_vec(), 0);
+            }
+            Poll::Ready(input)
+        })
+    }
+
+    /// Reads on in the message that is begun.
+    fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Input, Failure>>> {
+        let Some(io) = &mut self.io else {
+            return Poll::Ready(Some(Err(EngineError::AlreadyClosed.into())));
+        };
+        Poll::Ready(match ready!(self.inbound.poll_begun(cx, &mut **io)) {
+            Ok(0) => self.end_of_stream(cx),
+            Ok(_) => {
+                self.meter.signs.note();
+                let message = self.inbound.finish_begun();
+                message.map(|message| message.map(Input::Message))
+            }
+            Err(error) => Some(Err(EngineError::Io(error).into())),
+        })
+    }
+
+    /// Takes bytes up to the next thing. Returns how many, and that thing if it is complete.
+    fn take(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> (usize, Option<Result<Input, Failure>>) {
+        let mut taken = 0;
+        while taken < bytes.len() {
+            let (len, next) = self.inbound.next(&bytes[taken..]);
+            let part = &bytes[taken..taken + len];
+            taken += len;
+            let input = match next {
+                Next::Message(message) => Some(message.map(Input::Message)),
+                Next::Begun => None,
+                Next::Engine => self.take_by_engine(cx, part, false),
+            };
+            if input.is_some() {
+                return (taken, input);
+            }
+        }
+        (taken, None)
+    }
+
+    fn end_of_stream(&mut self, cx: &mut Context<'_>) -> Option<Result<Input, Failure>> {
+        self.take_by_engine(cx, &[], true)
+    }
+
+    /// `part` ends at the latest where the frame ends, so tungstenite takes all of it.
+    fn take_by_engine(
+        &mut self,
+        cx: &mut Context<'_>,
+        part: &[u8],
+        ended: bool,
+    ) -> Option<Result<Input, Failure>> {
+        let Some(io) = &mut self.io else {
+            return None;
+        };
+        let mut bridge = Bridge {
+            io: &mut **io,
+            cx,
+            meter: &mut self.meter,
+            direction: Direction::Read,
+            part,
+            ended,
+        };
+        Some(match self.context.read(&mut bridge) {
             Ok(EngineMessage::Text(text)) if text.len() <= COPY_UP_TO => {
                 Ok(Input::Message(Message::text(text.as_str())))
             }
@@ -133,6 +240,7 @@ impl Engine {
             Ok(EngineMessage::Binary(bytes)) => Ok(Input::Message(Message::binary(bytes))),
             Ok(EngineMessage::Ping(payload)) => {
                 self.meter.buffered += frame_len(payload.len(), self.role);
+                self.meter.owing = true;
                 Ok(Input::Control)
             }
             Ok(EngineMessage::Pong(_) | EngineMessage::Frame(_)) => Ok(Input::Control),
@@ -140,13 +248,10 @@ impl Engine {
             Ok(EngineMessage::Close(_)) => {
                 // That answer must not be lost for lack of room.
                 self.lift_write_limit();
-                let payload = self.meter.watch.close().unwrap_or_default();
+                let payload = self.inbound.watch().close().unwrap_or_default();
                 Ok(close::received(payload).map_or(Input::BadClose, Input::Close))
             }
-            Err(error) if would_block(&error) => {
-                self.flush_ping(cx);
-                return Poll::Pending;
-            }
+            Err(error) if would_block(&error) => return None,
             Err(error) => Err(error.into()),
         })
     }
@@ -171,14 +276,19 @@ impl Engine {
         // As a frame, so that text is not checked for UTF-8 again.
         let frame = Frame::message(message.bytes().clone(), OpCode::Data(opcode), true);
         self.meter.buffered += len;
-        self.meter.grown |= self.meter.buffered > READ_BUFFER;
-        self.lift_write_limit();
+        self.meter.grown |= self.meter.buffered > KEPT_WRITE_BUFFER;
+        let write_limit = self.config.max_write_buffer_size;
+        let exceeds = self.meter.buffered > write_limit;
+        if exceeds {
+            self.lift_write_limit();
+        }
         let written = self.with_bridge(cx, Direction::Write, |context, bridge| {
             context.write(bridge, EngineMessage::Frame(frame))
         });
-        let write_limit = self.config.max_write_buffer_size;
-        self.context
-            .set_config(|config| config.max_write_buffer_size = write_limit);
+        if exceeds {
+            self.context
+                .set_config(|config| config.max_write_buffer_size = write_limit);
+        }
         Poll::Ready(match written {
             // It is in the buffer, though not written yet.
             Err(error) if would_block(&error) => Ok(()),
@@ -203,30 +313,32 @@ impl Engine {
             Err(error) => return Poll::Ready(Err(write_error(error))),
         }
         self.meter.buffered = 0;
-        self.meter.pinging = false;
         Poll::Ready(Ok(()))
     }
 
     /// Sends a ping, if there is room for one. Reading flushes it where it has to wait.
     pub(crate) fn ping(&mut self, cx: &mut Context<'_>) {
         self.meter.buffered += frame_len(0, self.role);
-        self.meter.pinging = true;
+        self.meter.owing = true;
         // What fails here fails again, and is reported, when the connection is read.
         let _ = self.with_bridge(cx, Direction::Read, |context, bridge| {
             context.write(bridge, EngineMessage::Ping(Bytes::new()))
         });
-        self.flush_ping(cx);
+        self.flush_owed(cx);
     }
 
-    fn flush_ping(&mut self, cx: &mut Context<'_>) {
-        if !self.meter.pinging {
+    fn flush_owed(&mut self, cx: &mut Context<'_>) {
+        if !self.meter.owing {
             return;
         }
-        let flushed =
-            self.with_bridge(cx, Direction::Read, |context, bridge| context.flush(bridge));
+        let flushed = self.with_bridge(cx, Direction::Read, |context, bridge| {
+            context.flush(bridge)?;
+            // If there was no room for an answer, there is now.
+            context.flush(bridge)
+        });
         match flushed {
             Err(error) if would_block(&error) => {}
-            _ => self.meter.pinging = false,
+            _ => self.meter.owing = false,
         }
     }
 
@@ -253,24 +365,24 @@ impl Engine {
         let Some(io) = &mut self.io else {
             return Poll::Ready(());
         };
-        let mut space = [0; READ_BUFFER];
-        loop {
-            let mut buf = ReadBuf::new(&mut space);
-            match ready!(Pin::new(&mut *io).poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => {}
-                _ => return Poll::Ready(()),
+        with_space(|space| {
+            loop {
+                match ready!(self.inbound.poll_space(cx, &mut **io, space)) {
+                    Ok([]) | Err(_) => return Poll::Ready(()),
+                    Ok(_) => {}
+                }
             }
-        }
+        })
     }
 
     /// Gives back what the buffers have grown to, if nothing is in them. tungstenite's never shrink,
     /// so that takes a new state machine; between messages, with nothing to write, it has no state.
     pub(crate) fn rest(&mut self) {
-        let meter = &mut self.meter;
-        if meter.buffered > 0 || meter.unflushed || !meter.watch.is_between_messages() {
+        let (meter, watch) = (&mut self.meter, self.inbound.watch());
+        if meter.buffered > 0 || meter.unflushed || meter.owing || !watch.is_between_messages() {
             return;
         }
-        let largest = meter.watch.take_largest();
+        let largest = watch.take_largest();
         if std::mem::take(&mut meter.grown) || largest > READ_BUFFER as u64 {
             self.context = WebSocketContext::new(self.role.engine(), Some(self.config));
         }
@@ -279,6 +391,7 @@ impl Engine {
     /// Drops the byte stream and all buffers.
     pub(crate) fn hang_up(&mut self) {
         self.io = None;
+        self.inbound.clear();
         let config = WebSocketConfig::default().read_buffer_size(0);
         self.context = WebSocketContext::new(self.role.engine(), Some(config));
     }
@@ -307,6 +420,8 @@ impl Engine {
             cx,
             meter: &mut self.meter,
             direction,
+            part: &[],
+            ended: false,
         };
         run(&mut self.context, &mut bridge)
     }
@@ -353,6 +468,10 @@ struct Bridge<'a, 'b> {
     cx: &'a mut Context<'b>,
     meter: &'a mut Meter,
     direction: Direction,
+    /// What there is to read.
+    part: &'a [u8],
+    /// Whether the byte stream has ended behind that.
+    ended: bool,
 }
 
 /// What the bridge was made for.
@@ -385,17 +504,10 @@ impl Bridge<'_, '_> {
 
 impl io::Read for Bridge<'_, '_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let mut buf = ReadBuf::new(buf);
-        match Pin::new(&mut self.io).poll_read(self.cx, &mut buf) {
-            Poll::Ready(result) => result?,
-            Poll::Pending => return Err(io::ErrorKind::WouldBlock.into()),
+        if self.part.is_empty() && !self.ended {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
-        let bytes = buf.filled();
-        if !bytes.is_empty() {
-            self.meter.signs.note();
-            self.meter.watch.feed(bytes);
-        }
-        Ok(bytes.len())
+        self.part.read(buf)
     }
 }
 

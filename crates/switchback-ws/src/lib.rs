@@ -4,6 +4,7 @@ mod client;
 mod config;
 mod engine;
 mod heartbeat;
+mod inbound;
 mod proto;
 mod server;
 mod socket;

@@ -8,6 +8,7 @@
 //! `SWITCHBACK_STRESS` sets the rounds of each connection, 60 by default.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stderr, reason = "a deadlock can be told in no other way")]
 
 mod support;
 
@@ -423,8 +424,11 @@ async fn a_dropped_connection_ends_under_a_flood() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nothing_is_left_of_connections_that_come_and_go() {
     let _watchdog = Watchdog::start(Duration::from_secs(180));
-    // Of a client that gives up while it connects, the server may learn nothing.
-    let config = config().park(Duration::from_secs(1));
+    // Of a client that gives up while it connects, the server may learn nothing: it waits for the
+    // next poll, for ten seconds more than the window, and then for a resume.
+    let config = config()
+        .poll_window(Duration::from_secs(1))
+        .park(Duration::from_secs(1));
     let (server, mut incoming) = Server::start(config).await;
     tokio::spawn(async move {
         let mut random = Random(7);

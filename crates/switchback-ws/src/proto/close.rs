@@ -1,8 +1,12 @@
 //! What close frames mean (RFC 6455, 5.5.1 and 7.4), and which one answers which failure.
 
+use std::str::Utf8Error;
+
 use switchback_core::{CloseCode, CloseReason, Error, ErrorKind};
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error as EngineError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+const NOT_UTF8: &str = "text is not UTF-8";
 
 /// Why reading cannot go on.
 #[derive(Debug)]
@@ -14,6 +18,11 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    pub(crate) fn invalid_utf8(error: Utf8Error) -> Self {
+        let error = Error::new(ErrorKind::InvalidUtf8).with_source(error);
+        Self::told(error, NOT_UTF8)
+    }
+
     fn told(error: Error, reason: impl Into<String>) -> Self {
         let tell = CloseReason::new(error.close_code(), reason.into());
         Self {
@@ -48,7 +57,7 @@ impl From<EngineError> for Failure {
             ),
             EngineError::Utf8(text) => {
                 let error = Error::new(ErrorKind::InvalidUtf8).with_source(EngineError::Utf8(text));
-                Self::told(error, "text is not UTF-8")
+                Self::told(error, NOT_UTF8)
             }
             EngineError::Io(error) => Self::untold(error.into()),
             EngineError::ConnectionClosed | EngineError::AlreadyClosed => {

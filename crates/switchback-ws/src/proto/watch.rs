@@ -1,15 +1,17 @@
 //! Follows the frames in a stream of bytes, without touching them (RFC 6455, 5.2).
 
+use crate::proto::header::Header;
+
 /// RFC 6455, 5.5: the longest payload of a control frame.
 pub(crate) const MAX_CONTROL_PAYLOAD: usize = 125;
 const CLOSE: u8 = 0x8;
 
-/// Looks over the shoulder of the engine at what is read, for what that does not tell: whether a
-/// frame or message is incomplete, how large frames were, and what a close frame really said.
+/// Looks over the shoulder of the engine at what it reads, for what that does not tell: where frames
+/// and messages end, how large frames were, and what a close frame really said.
 #[derive(Debug, Default)]
 pub(crate) struct FrameWatch {
     /// The header that is being read, as far as it came.
-    header: [u8; 14],
+    header: [u8; Header::MAX_LEN],
     header_len: usize,
     /// How much of the payload is still to come.
     payload_left: u64,
@@ -23,15 +25,22 @@ pub(crate) struct FrameWatch {
 }
 
 impl FrameWatch {
-    pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let taken = if self.payload_left > 0 {
-                self.feed_payload(bytes)
-            } else {
-                self.feed_header(bytes[0])
+    /// Takes bytes up to the end of the frame, if that is among them. Returns how many.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> usize {
+        let mut taken = 0;
+        while self.payload_left == 0 {
+            let Some(byte) = bytes.get(taken) else {
+                return taken;
             };
-            bytes = &bytes[taken..];
+            self.header[self.header_len] = *byte;
+            self.header_len += 1;
+            taken += 1;
+            if let Some((header, _)) = Header::parse(&self.header[..self.header_len]) {
+                self.begin_payload(header);
+                break;
+            }
         }
+        taken + self.feed_payload(&bytes[taken..])
     }
 
     /// Tells whether all that was fed is whole messages.
@@ -49,54 +58,18 @@ impl FrameWatch {
         self.close.as_deref()
     }
 
-    fn feed_header(&mut self, byte: u8) -> usize {
-        self.header[self.header_len] = byte;
-        self.header_len += 1;
-        if self.header_len >= 2 && self.header_len == self.whole_header_len() {
-            self.begin_payload();
-        }
-        1
-    }
-
-    /// How long the header is, by its first two bytes.
-    fn whole_header_len(&self) -> usize {
-        let length = match self.header[1] & 0x7f {
-            126 => 2,
-            127 => 8,
-            _ => 0,
-        };
-        let mask = if self.header[1] & 0x80 == 0 { 0 } else { 4 };
-        2 + length + mask
-    }
-
-    fn begin_payload(&mut self) {
-        let [first, second, rest @ ..] = &self.header;
-        let (length, rest) = match second & 0x7f {
-            126 => (
-                u64::from(u16::from_be_bytes([rest[0], rest[1]])),
-                &rest[2..],
-            ),
-            127 => {
-                let length = rest[..8].iter();
-                let length = length.fold(0, |length, byte| (length << 8) | u64::from(*byte));
-                (length, &rest[8..])
-            }
-            short => (u64::from(short), &rest[..]),
-        };
-        self.mask = match second & 0x80 {
-            0 => [0; 4],
-            _ => [rest[0], rest[1], rest[2], rest[3]],
-        };
-        let (is_final, opcode) = (first & 0x80 != 0, first & 0x0f);
+    fn begin_payload(&mut self, header: Header) {
+        let opcode = header.opcode();
         if opcode < CLOSE {
-            self.in_message = !is_final;
+            self.in_message = !header.is_final();
         }
         self.in_close = opcode == CLOSE && self.close.is_none();
         if self.in_close {
             self.close = Some(Vec::new());
         }
-        self.largest = self.largest.max(length);
-        self.payload_left = length;
+        self.largest = self.largest.max(header.payload_len);
+        self.mask = header.mask.unwrap_or_default();
+        self.payload_left = header.payload_len;
         self.payload_at = 0;
         self.header_len = 0;
     }
@@ -136,13 +109,31 @@ mod tests {
         bytes
     }
 
+    fn feed_all(watch: &mut FrameWatch, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            bytes = &bytes[watch.feed(bytes)..];
+        }
+    }
+
+    #[test]
+    fn stops_at_the_end_of_each_frame() {
+        let stream = stream();
+        let mut watch = FrameWatch::default();
+        let (mut at, mut lengths) = (0, Vec::new());
+        while at < stream.len() {
+            lengths.push(watch.feed(&stream[at..]));
+            at += lengths[lengths.len() - 1];
+        }
+        assert_eq!(lengths, [3, 2, 8, 3, 304, 65_546, 12]);
+    }
+
     #[test]
     fn sees_the_same_in_any_chunking() {
         let stream = stream();
         for size in [1, 2, 3, 5, 7, 64, 4096, stream.len()] {
             let mut watch = FrameWatch::default();
             for chunk in stream.chunks(size) {
-                watch.feed(chunk);
+                feed_all(&mut watch, chunk);
             }
             assert!(watch.is_between_messages(), "in chunks of {size}");
             assert_eq!(watch.take_largest(), 65_536);
@@ -156,7 +147,7 @@ mod tests {
         let ends = [16, 16 + 4 + 300, 16 + 4 + 300 + 10 + 65_536, stream.len()];
         let mut watch = FrameWatch::default();
         for (index, byte) in stream.iter().enumerate() {
-            watch.feed(&[*byte]);
+            feed_all(&mut watch, &[*byte]);
             assert_eq!(
                 watch.is_between_messages(),
                 ends.contains(&(index + 1)),
@@ -169,12 +160,15 @@ mod tests {
     #[test]
     fn a_close_may_be_empty_and_is_never_long() {
         let mut watch = FrameWatch::default();
-        watch.feed(&[0x88, 0, 0x88, 1, 7]);
+        feed_all(&mut watch, &[0x88, 0, 0x88, 1, 7]);
         assert_eq!(watch.close(), Some(&[][..]), "the first one counts");
 
         let mut watch = FrameWatch::default();
-        watch.feed(&[0x88, 127, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
-        watch.feed(&[0; 1000]);
+        feed_all(
+            &mut watch,
+            &[0x88, 127, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+        );
+        feed_all(&mut watch, &[0; 1000]);
         assert_eq!(watch.close().map(<[u8]>::len), Some(MAX_CONTROL_PAYLOAD));
     }
 }

@@ -99,6 +99,7 @@ impl Connection {
     pub fn next_event(&mut self) -> impl Future<Output = Result<Option<Event>, Error>> + Send + '_ {
         NextEvent {
             shared: &self.shared,
+            waiting: false,
         }
     }
 
@@ -129,9 +130,7 @@ impl Connection {
     /// The message is queued at once or not at all; a future dropped while it waits for room
     /// has not sent it.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.shared.send(message.into()).await?;
-        self.shared.push_out();
-        Ok(())
+        self.shared.send_own(message.into()).await
     }
 
     /// Queues a message if there is room below the hard limit. Never waits.
@@ -141,9 +140,7 @@ impl Connection {
     /// The queue is full, the connection is closed, or the message is larger than the limit. The
     /// error gives the message back.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.shared.enqueue(message.into())?;
-        self.shared.push_out();
-        Ok(())
+        self.shared.try_send_own(message.into())
     }
 
     /// Returns a handle for sending from other tasks, as broadcasts do.
@@ -251,18 +248,24 @@ impl fmt::Debug for Connection {
 /// The future of [`Connection::next_event`]. Dropping it hands the connection to the background.
 struct NextEvent<'a> {
     shared: &'a Arc<Shared>,
+    /// The connection relies on this future to come back when it is woken.
+    waiting: bool,
 }
 
 impl Future for NextEvent<'_> {
     type Output = Result<Option<Event>, Error>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.shared.poll_event(cx)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let event = self.shared.poll_event(cx);
+        self.waiting = event.is_pending();
+        event
     }
 }
 
 impl Drop for NextEvent<'_> {
     fn drop(&mut self) {
-        self.shared.stop_waiting();
+        if self.waiting {
+            self.shared.stop_waiting();
+        }
     }
 }

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use switchback_core::Message;
@@ -11,6 +12,8 @@ use tokio::sync::Notify;
 pub(crate) struct Outbox {
     soft: usize,
     hard: usize,
+    /// Nothing is queued or taken and not released, and more is welcome.
+    idle: AtomicBool,
     state: Mutex<State>,
     /// Told when the queue falls below the soft limit, or closes.
     pub(super) room: Notify,
@@ -47,15 +50,17 @@ impl Outbox {
         Self {
             soft,
             hard: hard.max(soft),
+            idle: AtomicBool::new(true),
             state: Mutex::default(),
             room: Notify::new(),
         }
     }
 
-    pub(crate) fn push(&self, message: &Message, bound: Bound) -> Result<(), Rejected> {
+    /// Takes a message, or gives it back.
+    pub(crate) fn push(&self, message: Message, bound: Bound) -> Result<(), (Message, Rejected)> {
         let mut state = self.lock();
         if state.closed {
-            return Err(Rejected::Closed);
+            return Err((message, Rejected::Closed));
         }
         let cost = message.len() + OVERHEAD;
         let fits = match bound {
@@ -63,10 +68,11 @@ impl Outbox {
             Bound::Hard => state.bytes == 0 || state.bytes + cost <= self.hard,
         };
         if !fits {
-            return Err(Rejected::Full);
+            return Err((message, Rejected::Full));
         }
         state.bytes += cost;
-        state.queue.push_back(message.clone());
+        state.queue.push_back(message);
+        self.idle.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -84,6 +90,8 @@ impl Outbox {
         let mut state = self.lock();
         let before = state.bytes;
         state.bytes = before.saturating_sub(cost);
+        self.idle
+            .store(state.bytes == 0 && !state.closed, Ordering::Relaxed);
         let room = before > self.soft && state.bytes <= self.soft;
         drop(state);
         if room {
@@ -91,15 +99,16 @@ impl Outbox {
         }
     }
 
-    /// What is queued, in bytes.
-    pub(crate) fn bytes(&self) -> usize {
-        self.lock().bytes
+    /// Tells whether a message may go past the outbox: it is open and nothing is before it.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::Relaxed)
     }
 
     /// Takes nothing any more. What is queued stays, for a graceful close, unless `clear`.
     pub(crate) fn close(&self, clear: bool) {
         let mut state = self.lock();
         state.closed = true;
+        self.idle.store(false, Ordering::Relaxed);
         if clear {
             state.queue = VecDeque::new();
             state.bytes = 0;
@@ -128,18 +137,18 @@ mod tests {
     fn one_message_always_fits_and_the_hard_limit_holds() {
         let outbox = Outbox::new(100, 200);
         outbox
-            .push(&Message::binary(vec![0; 1000]), Bound::Hard)
+            .push(Message::binary(vec![0; 1000]), Bound::Hard)
             .unwrap();
         assert_eq!(
-            outbox.push(&Message::text("x"), Bound::Hard),
-            Err(Rejected::Full)
+            outbox.push(Message::text("x"), Bound::Hard),
+            Err((Message::text("x"), Rejected::Full))
         );
         assert_eq!(drain(&outbox).len(), 1);
-        outbox.push(&Message::text("x"), Bound::Hard).unwrap();
+        outbox.push(Message::text("x"), Bound::Hard).unwrap();
         outbox.close(false);
         assert_eq!(
-            outbox.push(&Message::text("y"), Bound::Hard),
-            Err(Rejected::Closed)
+            outbox.push(Message::text("y"), Bound::Hard),
+            Err((Message::text("y"), Rejected::Closed))
         );
         assert_eq!(drain(&outbox), [Message::text("x")]);
     }
@@ -148,16 +157,16 @@ mod tests {
     fn a_sender_that_waits_never_needs_more_than_the_soft_limit_free() {
         let outbox = Outbox::new(100, 200);
         outbox
-            .push(&Message::binary(vec![0; 60]), Bound::Soft)
+            .push(Message::binary(vec![0; 60]), Bound::Soft)
             .unwrap();
         assert_eq!(
-            outbox.push(&Message::text("x"), Bound::Soft),
-            Err(Rejected::Full)
+            outbox.push(Message::text("x"), Bound::Soft),
+            Err((Message::text("x"), Rejected::Full))
         );
         drain(&outbox);
         // Larger than the hard limit: it goes when its turn comes.
         outbox
-            .push(&Message::binary(vec![0; 1000]), Bound::Soft)
+            .push(Message::binary(vec![0; 1000]), Bound::Soft)
             .unwrap();
     }
 
@@ -165,15 +174,15 @@ mod tests {
     fn what_was_taken_counts_until_it_is_released() {
         let outbox = Outbox::new(100, 200);
         outbox
-            .push(&Message::binary(vec![0; 60]), Bound::Soft)
+            .push(Message::binary(vec![0; 60]), Bound::Soft)
             .unwrap();
         let mut queue = VecDeque::new();
         outbox.take(&mut queue);
         assert_eq!(
-            outbox.push(&Message::text("x"), Bound::Soft),
-            Err(Rejected::Full)
+            outbox.push(Message::text("x"), Bound::Soft),
+            Err((Message::text("x"), Rejected::Full))
         );
         outbox.release(60 + OVERHEAD);
-        assert_eq!(outbox.bytes(), 0);
+        assert!(outbox.is_idle());
     }
 }

@@ -55,9 +55,6 @@ struct Timed {
     ended: bool,
 }
 
-/// How many bytes of replies may wait for others that leave in the same write.
-const DEFERRED: usize = 16 * 1024;
-
 /// How soon a connection is looked after again whose application does not read.
 const PAUSED: Duration = Duration::from_secs(1);
 
@@ -132,53 +129,110 @@ impl Shared {
         self.waker.abandon();
     }
 
+    /// Sends for the owner: what it sends is written at once, in its own task.
+    pub(super) async fn send_own(&self, message: Message) -> Result<(), SendError> {
+        if let Some(message) = self.send_past_outbox(message)? {
+            self.send(message).await?;
+            self.push_out();
+        }
+        Ok(())
+    }
+
+    /// Like [`send_own`](Self::send_own), without waiting.
+    pub(super) fn try_send_own(&self, message: Message) -> Result<(), SendError> {
+        if let Some(message) = self.send_past_outbox(message)? {
+            self.enqueue(message)?;
+            self.push_out();
+        }
+        Ok(())
+    }
+
+    /// Gives a message to the machine right away where nothing is before it. Gives it back where
+    /// something is.
+    fn send_past_outbox(&self, message: Message) -> Result<Option<Message>, SendError> {
+        let message = self.check_size(message)?;
+        if !self.outbox.is_idle() {
+            return Ok(Some(message));
+        }
+        let Ok(mut timed) = self.driver.try_lock() else {
+            return Ok(Some(message));
+        };
+        if let Err(message) = timed.driver.send(message) {
+            return Ok(Some(message));
+        }
+        self.push_out_locked(timed);
+        Ok(None)
+    }
+
     /// Queues a message once there is room below the soft limit.
     pub(super) async fn send(&self, message: Message) -> Result<(), SendError> {
+        let Some(mut message) = self.push_soft(self.check_size(message)?)? else {
+            return Ok(());
+        };
         loop {
             let room = self.outbox.room.notified();
             let mut room = std::pin::pin!(room);
-            // Before the try, so that no room that comes after it is missed.
+            // Before the next try, so that no room that comes after it is missed.
             room.as_mut().enable();
-            match self.enqueue_within(message.clone(), Bound::Soft) {
-                Err(error) if error.is_full() => {}
-                result => return result,
-            }
-            // Full: perhaps only because nobody has driven.
+            // Perhaps it is only full because nobody has driven.
             self.drive_for_others(self.lock(), Instant::now());
+            message = match self.push_soft(message)? {
+                None => return Ok(()),
+                Some(message) => message,
+            };
             room.await;
+        }
+    }
+
+    /// Gives the message back while there is no room below the soft limit.
+    fn push_soft(&self, message: Message) -> Result<Option<Message>, SendError> {
+        match self.outbox.push(message, Bound::Soft) {
+            Ok(()) => Ok(None),
+            Err((message, Rejected::Full)) => Ok(Some(message)),
+            Err((message, Rejected::Closed)) => {
+                Err(SendError::new(message, ErrorKind::Closed.into()))
+            }
         }
     }
 
     /// Queues a message if there is room below the hard limit.
     pub(super) fn enqueue(&self, message: Message) -> Result<(), SendError> {
-        self.enqueue_within(message, Bound::Hard)
+        let message = self.check_size(message)?;
+        self.outbox
+            .push(message, Bound::Hard)
+            .map_err(|(message, rejected)| {
+                let kind = match rejected {
+                    Rejected::Full => ErrorKind::Full,
+                    Rejected::Closed => ErrorKind::Closed,
+                };
+                SendError::new(message, kind.into())
+            })
     }
 
-    fn enqueue_within(&self, message: Message, bound: Bound) -> Result<(), SendError> {
-        if let Some(error) = oversized(&message, self.settings.message_size) {
-            return Err(SendError::new(message, error));
+    fn check_size(&self, message: Message) -> Result<Message, SendError> {
+        match oversized(&message, self.settings.message_size) {
+            Some(error) => Err(SendError::new(message, error)),
+            None => Ok(message),
         }
-        self.outbox.push(&message, bound).map_err(|rejected| {
-            let kind = match rejected {
-                Rejected::Full => ErrorKind::Full,
-                Rejected::Closed => ErrorKind::Closed,
-            };
-            SendError::new(message, kind.into())
-        })
     }
 
-    /// What the owner sends is written at once, in its own task; but replies to several messages
-    /// of one read leave together, with the last of them.
-    pub(super) fn push_out(&self) {
+    fn push_out(&self) {
         // Whoever holds the lock drives, but may have passed the outbox already.
-        let Ok(timed) = self.driver.try_lock() else {
-            return self.waker.call();
-        };
-        if timed.driver.has_messages() && self.outbox.bytes() < DEFERRED {
-            // In case that the application is slow over the next message.
-            return self.waker.nudge_soon();
+        match self.driver.try_lock() {
+            Ok(timed) => self.push_out_locked(timed),
+            Err(_) => self.waker.call(),
         }
-        self.drive_for_others(timed, Instant::now());
+    }
+
+    /// Writes what the owner has sent; but replies to several messages of one read leave together,
+    /// with the last of them.
+    fn push_out_locked(&self, timed: MutexGuard<'_, Timed>) {
+        if timed.driver.may_defer() {
+            // In case that the application is slow over the next message.
+            self.waker.nudge_soon();
+        } else {
+            self.drive_for_others(timed, Instant::now());
+        }
     }
 
     /// What others send is written by the connection's own task, so that messages which come

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, HeaderName, UPGRADE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{ACCEPT, ALLOW, HeaderName, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use switchback_core::TransportKind;
 use switchback_http::{Query, Refusal, headers};
 use switchback_session::Hello;
@@ -176,18 +176,32 @@ fn contains<B>(request: &Request<B>, name: &HeaderName, item: &str) -> bool {
 
 fn request_info<B>(request: &Request<B>) -> RequestInfo {
     let extensions = request.extensions();
-    let mut headers = request.headers().clone();
-    // What resumes the session is nobody's business but the endpoint's.
-    headers.remove(headers::SESSION);
-    headers.remove(http::header::SEC_WEBSOCKET_PROTOCOL);
     RequestInfo {
-        uri: request.uri().clone(),
-        headers,
+        // A copy of something valid is valid.
+        uri: request.uri().to_string().try_into().unwrap_or_default(),
+        headers: own_headers(request.headers()),
         peer_addr: extensions.get::<PeerAddr>().map(|peer| peer.0),
         principal: extensions
             .get::<Principal>()
             .map(|principal| principal.0.clone()),
     }
+}
+
+/// Copies headers: what hyper gives out is slices of its read buffer, which they would keep alive
+/// as long as the connection.
+fn own_headers(headers: &HeaderMap) -> HeaderMap {
+    // What resumes the session is nobody's business but the endpoint's.
+    let secret = [headers::SESSION, SEC_WEBSOCKET_PROTOCOL];
+    let mut own = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers.iter().filter(|(name, _)| !secret.contains(name)) {
+        let name = HeaderName::from_bytes(name.as_str().as_bytes());
+        let copy = HeaderValue::from_bytes(value.as_bytes());
+        if let (Ok(name), Ok(mut copy)) = (name, copy) {
+            copy.set_sensitive(value.is_sensitive());
+            own.append(name, copy);
+        }
+    }
+    own
 }
 
 /// The hello among the subprotocols that a client offers (3.2).

@@ -3,6 +3,7 @@
 //! The first argument is the address of the echo; the room listens on the next port, the
 //! publisher on the one after that.
 
+use std::cell::RefCell;
 use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -35,37 +36,67 @@ where
     }
 }
 
+thread_local! {
+    /// Shared by all connections of the thread: nothing is kept in it across a wait.
+    static SPACE: RefCell<Vec<u8>> = RefCell::new(vec![0; 64 * 1024]);
+}
+
 /// Bytes, back as they come.
 async fn echo(mut stream: TcpStream) -> io::Result<()> {
     loop {
         stream.readable().await?;
-        // Shared by all connections of the thread, as it is never kept across a wait.
-        let mut space = [0; 16 * 1024];
-        match stream.try_read(&mut space) {
-            Ok(0) => return Ok(()),
-            Ok(count) => stream.write_all(&space[..count]).await?,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+        let rest = SPACE.with_borrow_mut(|space| match stream.try_read(space) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => write_now(&stream, &space[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Vec::new()),
+            Err(error) => Err(error),
+        })?;
+        if !rest.is_empty() {
+            stream.write_all(&rest).await?;
         }
+    }
+}
+
+/// Writes what the socket takes, and returns the rest, which is rare.
+fn write_now(stream: &TcpStream, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    match stream.try_write(bytes) {
+        Ok(count) => Ok(bytes[count..].to_vec()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(bytes.to_vec()),
+        Err(error) => Err(error),
     }
 }
 
 /// Ready frames; all that wait in one write.
 async fn member(mut stream: TcpStream, room: Room) -> io::Result<()> {
     let mut queue = room.join();
-    let mut joined = BytesMut::new();
-    let mut frames = Vec::new();
+    let mut frames: Vec<Bytes> = Vec::new();
     loop {
         tokio::select! {
-            count = queue.recv_many(&mut frames, 512) => match count {
-                0 => return Ok(()),
-                1 => stream.write_all(&frames[0]).await?,
-                _ => {
-                    frames.iter().for_each(|frame: &Bytes| joined.extend_from_slice(frame));
-                    stream.write_all(&joined).await?;
-                    joined.clear();
+            count = queue.recv_many(&mut frames, 512) => {
+                let rest = match count {
+                    0 => return Ok(()),
+                    1 => write_now(&stream, &frames[0])?,
+                    _ => SPACE.with_borrow_mut(|joined| {
+                        let mut end = 0;
+                        let mut more = Vec::new();
+                        for frame in &frames {
+                            match joined.get_mut(end..end + frame.len()) {
+                                Some(place) if more.is_empty() => {
+                                    place.copy_from_slice(frame);
+                                    end += frame.len();
+                                }
+                                _ => more.extend_from_slice(frame),
+                            }
+                        }
+                        let mut rest = write_now(&stream, &joined[..end])?;
+                        rest.append(&mut more);
+                        Ok::<_, io::Error>(rest)
+                    })?,
+                };
+                if !rest.is_empty() {
+                    stream.write_all(&rest).await?;
                 }
-            },
+            }
             readable = stream.readable() => {
                 readable?;
                 match stream.try_read(&mut [0; 64]) {

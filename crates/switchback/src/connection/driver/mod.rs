@@ -34,6 +34,8 @@ pub(crate) struct Driver {
     discarding: bool,
     /// Taken out of the outbox and not numbered yet.
     staged: VecDeque<Message>,
+    /// Bytes that the machine was given since the last drive.
+    deferred: usize,
     /// A transport may have something to read.
     readable: bool,
     state: State,
@@ -52,6 +54,8 @@ pub(crate) struct Driver {
 
 /// How many messages may wait for the application, whatever their size.
 const MAX_INBOUND: usize = 256;
+/// How many bytes of replies may wait for others that leave in the same write.
+const DEFERRED: usize = 16 * 1024;
 /// Rounds of one drive before it lets others run.
 const MAX_ROUNDS: usize = 32;
 
@@ -69,6 +73,7 @@ impl Driver {
             inbound_limit,
             discarding: false,
             staged: VecDeque::new(),
+            deferred: 0,
             readable: true,
             state: State::Connecting,
             end: None,
@@ -188,9 +193,19 @@ impl Driver {
         !self.inbound.is_empty() || self.end.is_some()
     }
 
-    /// Tells whether messages wait for the application.
-    pub(super) fn has_messages(&self) -> bool {
-        !self.inbound.is_empty()
+    /// Takes a message past the outbox; gives it back where it is not its turn or there is no room.
+    pub(super) fn send(&mut self, message: Message) -> Result<(), Message> {
+        let open = self.closing.is_none() && self.end.is_none();
+        if !open || !self.staged.is_empty() || !self.machine.is_writable() {
+            return Err(message);
+        }
+        self.deferred += message.len();
+        self.machine.send(message)
+    }
+
+    /// Tells whether writing may wait for the next message that the application sends.
+    pub(super) fn may_defer(&self) -> bool {
+        !self.inbound.is_empty() && self.deferred < DEFERRED
     }
 
     /// When to drive at the latest.
@@ -214,6 +229,7 @@ impl Driver {
         due: bool,
     ) {
         self.readable |= readable;
+        self.deferred = 0;
         // An application that does not read must not make its peer look silent.
         if due && !self.is_full() && self.machine.deadline().is_some_and(|at| at <= now) {
             self.machine.handle_timeout(now);
@@ -250,8 +266,7 @@ impl Driver {
         if released > 0 {
             outbox.release(released);
             if self.staged.is_empty() {
-                // More may have come meanwhile, and an idle connection keeps no queue.
-                self.staged = VecDeque::new();
+                // More may have come meanwhile.
                 outbox.take(&mut self.staged);
                 if !self.staged.is_empty() {
                     return self.fill(now, outbox);
