@@ -2,7 +2,10 @@
 //!
 //! `cargo bench -p switchback-bench --bench codecs`
 
-#![allow(missing_docs, reason = "criterion's macros write functions without documentation")]
+#![allow(
+    missing_docs,
+    reason = "criterion's macros write functions without documentation"
+)]
 
 use std::hint::black_box;
 use std::io;

@@ -3,7 +3,10 @@
 //!
 //! `cargo bench -p switchback-bench --bench transports`
 
-#![allow(missing_docs, reason = "criterion's macros write functions without documentation")]
+#![allow(
+    missing_docs,
+    reason = "criterion's macros write functions without documentation"
+)]
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -33,7 +36,10 @@ fn transports(c: &mut Criterion) {
             Ok(connection) => connection,
             Err(error) => panic!("no connection: {error}"),
         };
-        for (size, burst) in SIZES.into_iter().flat_map(|size| BURSTS.map(|burst| (size, burst))) {
+        for (size, burst) in SIZES
+            .into_iter()
+            .flat_map(|size| BURSTS.map(|burst| (size, burst)))
+        {
             let message = Message::binary(vec![7; size]);
             group.throughput(Throughput::Elements(burst));
             let id = BenchmarkId::new(format!("{}/{size}", kind.name()), burst);

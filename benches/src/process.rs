@@ -37,7 +37,9 @@ pub(crate) fn cpu(pid: u32) -> Option<Cpu> {
             let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else {
                 continue;
             };
-            let mut numbers = text.split_whitespace().map_while(|word| word.parse::<u64>().ok());
+            let mut numbers = text
+                .split_whitespace()
+                .map_while(|word| word.parse::<u64>().ok());
             total += numbers.next().unwrap_or(0);
             sum.waited += numbers.next().unwrap_or(0);
         }
@@ -64,7 +66,11 @@ fn family(pid: u32) -> Vec<u32> {
         next += 1;
         let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
         let children = children.unwrap_or_default();
-        family.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        family.extend(
+            children
+                .split_whitespace()
+                .filter_map(|pid| pid.parse::<u32>().ok()),
+        );
     }
     family
 }
@@ -78,7 +84,9 @@ fn ticks(stat: &str) -> Option<(u64, u64)> {
 }
 
 fn kib(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
@@ -90,7 +98,10 @@ mod tests {
     fn reads_what_the_kernel_writes() {
         let stat = "1 (a) b) S 0 1 1 0 -1 4194560 5 6 7 8 123 45 9 9 20 0 1 0 5";
         assert_eq!(ticks(stat), Some((123, 45)));
-        assert_eq!(kib("Name:\tx\nVmRSS:\t   4096 kB\nThreads: 1\n"), Some(4096));
+        assert_eq!(
+            kib("Name:\tx\nVmRSS:\t   4096 kB\nThreads: 1\n"),
+            Some(4096)
+        );
         assert_eq!(kib(""), None);
     }
 

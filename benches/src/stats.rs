@@ -12,7 +12,10 @@ pub(crate) struct Summary {
 impl Summary {
     /// `None` when there are no values.
     pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
-        let mut values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
+        let mut values: Vec<f64> = values
+            .into_iter()
+            .filter(|value| value.is_finite())
+            .collect();
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
         let median = match values.len() {
@@ -44,7 +47,10 @@ mod tests {
     #[test]
     fn the_median_is_in_the_middle() {
         let summary = Summary::of([3.0, 1.0, 100.0]).unwrap();
-        assert_eq!((summary.median, summary.low, summary.high), (3.0, 1.0, 100.0));
+        assert_eq!(
+            (summary.median, summary.low, summary.high),
+            (3.0, 1.0, 100.0)
+        );
         assert_eq!(Summary::of([1.0, 2.0]).unwrap().median, 1.5);
         assert_eq!(Summary::of([]), None);
         assert_eq!(Summary::of([f64::NAN, 2.0]).unwrap().runs, 1);

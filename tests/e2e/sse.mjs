@@ -101,6 +101,7 @@ await test('eventsource /rt: closes by a server that stops have their code', asy
 
 await echo.stop();
 await dashboard.stop();
+process.exit();
 
 function listen(defer, Source, url, types) {
   const source = new Source(url);

@@ -204,6 +204,7 @@ await test('our client against a server of ws', async ({ defer }) => {
 
 await pinged;
 await echo.stop();
+process.exit();
 
 /** The commands of the client, see crates/switchback-ws/examples/foreign_server_client.rs. */
 async function obey(socket, data, isBinary, ping) {

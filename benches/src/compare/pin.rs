@@ -18,7 +18,10 @@ impl Cores {
             .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
             .map(parse)
             .unwrap_or_default();
-        let taskset = Command::new("taskset").arg("--version").stdout(Stdio::null()).status();
+        let taskset = Command::new("taskset")
+            .arg("--version")
+            .stdout(Stdio::null())
+            .status();
         let pair = match list[..] {
             [first, second, ..] if taskset.is_ok() => Some((first, second)),
             _ => None,

@@ -96,11 +96,35 @@ const PEERS: [(&str, &str, &str, &str, &str); 13] = [
     ("fastwebsockets", "ws", "/ws/echo", "", ""),
     ("axum", "ws", "/ws/echo", "/ws/room", "/ws/publish"),
     ("axum", "sse", "", "/sse/room", "/ws/publish"),
-    ("socketioxide", "socketio", "/socket.io/", "/socket.io/", "/socket.io/"),
-    ("socketioxide", "socketio-poll", "/socket.io/", "/socket.io/", "/socket.io/"),
+    (
+        "socketioxide",
+        "socketio",
+        "/socket.io/",
+        "/socket.io/",
+        "/socket.io/",
+    ),
+    (
+        "socketioxide",
+        "socketio-poll",
+        "/socket.io/",
+        "/socket.io/",
+        "/socket.io/",
+    ),
     ("npm-ws", "ws", "/ws/echo", "/ws/room", "/ws/publish"),
-    ("socket.io", "socketio", "/socket.io/", "/socket.io/", "/socket.io/"),
-    ("socket.io", "socketio-poll", "/socket.io/", "/socket.io/", "/socket.io/"),
+    (
+        "socket.io",
+        "socketio",
+        "/socket.io/",
+        "/socket.io/",
+        "/socket.io/",
+    ),
+    (
+        "socket.io",
+        "socketio-poll",
+        "/socket.io/",
+        "/socket.io/",
+        "/socket.io/",
+    ),
     ("nchan", "ws", "", "/sub", "POST /pub"),
     ("nchan", "sse", "", "/sub", "POST /pub"),
     ("nchan", "nchan-poll", "", "/sub", "POST /pub"),
@@ -114,7 +138,9 @@ pub(super) fn cases(scale: &Scale, peers: Option<&Peers>) -> Vec<Case> {
         scale.warm_up.to_string(),
     ];
     let args = |list: &[(&str, String)]| -> Vec<String> {
-        list.iter().flat_map(|(name, value)| [(*name).to_owned(), value.clone()]).collect()
+        list.iter()
+            .flat_map(|(name, value)| [(*name).to_owned(), value.clone()])
+            .collect()
     };
     let timed = |list: &[(&str, String)]| [args(list), timing.to_vec()].concat();
     let echo = |in_flight: u32, size: u32| {
@@ -125,7 +151,10 @@ pub(super) fn cases(scale: &Scale, peers: Option<&Peers>) -> Vec<Case> {
         ])
     };
     let fan_out = |in_flight: u32| {
-        timed(&[("-c", scale.fan_out.to_string()), ("--in-flight", in_flight.to_string())])
+        timed(&[
+            ("-c", scale.fan_out.to_string()),
+            ("--in-flight", in_flight.to_string()),
+        ])
     };
     let idle = args(&[
         ("-c", scale.idle.to_string()),
@@ -140,11 +169,36 @@ pub(super) fn cases(scale: &Scale, peers: Option<&Peers>) -> Vec<Case> {
         entries,
     };
     let mut cases = vec![
-        case("echo, 1 in flight", "echo", echo(1, 125), entries(false, peers)),
-        case("echo, 16 in flight", "echo", echo(16, 125), entries(false, peers)),
-        case("echo, 16 KiB", "echo", echo(1, 16384), entries(false, peers)),
-        case("fan-out, saturated", "fan-out", fan_out(64), entries(true, peers)),
-        case("fan-out, one at a time", "fan-out", fan_out(1), entries(true, peers)),
+        case(
+            "echo, 1 in flight",
+            "echo",
+            echo(1, 125),
+            entries(false, peers),
+        ),
+        case(
+            "echo, 16 in flight",
+            "echo",
+            echo(16, 125),
+            entries(false, peers),
+        ),
+        case(
+            "echo, 16 KiB",
+            "echo",
+            echo(1, 16384),
+            entries(false, peers),
+        ),
+        case(
+            "fan-out, saturated",
+            "fan-out",
+            fan_out(64),
+            entries(true, peers),
+        ),
+        case(
+            "fan-out, one at a time",
+            "fan-out",
+            fan_out(1),
+            entries(true, peers),
+        ),
         case("idle", "idle", idle, idle_entries(peers)),
         case("connect", "connect", connect, idle_entries(peers)),
     ];
@@ -153,7 +207,10 @@ pub(super) fn cases(scale: &Scale, peers: Option<&Peers>) -> Vec<Case> {
         case.entries.retain(|entry| entry.kind != "nchan-poll");
     }
     for how in ["connect", "refused", "resume"] {
-        let args = args(&[("--delay", scale.trip.to_string()), ("--how", how.to_owned())]);
+        let args = args(&[
+            ("--delay", scale.trip.to_string()),
+            ("--how", how.to_owned()),
+        ]);
         let mut entry = ours("switchback", "session-ws", "/rt");
         entry.name = format!("switchback {how}");
         cases.push(case("round trips", "round-trips", args, vec![entry]));
@@ -176,8 +233,13 @@ fn ours(name: &str, kind: &'static str, path: &str) -> Entry {
 /// The entries of an echo or of a fan-out. The first is what the others are compared with.
 fn entries(room: bool, peers: Option<&Peers>) -> Vec<Entry> {
     let mut entries = Vec::new();
-    let mut theirs = peers.map(|peers| peer_entries(room, peers)).unwrap_or_default();
-    if theirs.first().is_some_and(|first| first.name.starts_with("floor")) {
+    let mut theirs = peers
+        .map(|peers| peer_entries(room, peers))
+        .unwrap_or_default();
+    if theirs
+        .first()
+        .is_some_and(|first| first.name.starts_with("floor"))
+    {
         entries.push(theirs.remove(0));
     }
     for (name, kind, echo, members) in OURS {
@@ -213,7 +275,10 @@ fn idle_entries(peers: Option<&Peers>) -> Vec<Entry> {
     stream.listens = true;
     let after = all.iter().position(|entry| entry.name == "switchback sse");
     all.insert(after.map_or(all.len(), |at| at + 1), stream);
-    for entry in peers.map(|peers| peer_entries(true, peers)).unwrap_or_default() {
+    for entry in peers
+        .map(|peers| peer_entries(true, peers))
+        .unwrap_or_default()
+    {
         if !all.iter().any(|other| other.name == entry.name) {
             all.push(entry);
         }

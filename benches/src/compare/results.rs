@@ -79,7 +79,9 @@ impl Results {
         let reference = &case.entries.first()?.name;
         let figure = figure(case);
         Summary::of(self.of(case, name).filter_map(|run| {
-            let base = self.of(case, reference).find(|base| base.turn == run.turn)?;
+            let base = self
+                .of(case, reference)
+                .find(|base| base.turn == run.turn)?;
             Some(figure(&run.outcome)? / figure(&base.outcome)?)
         }))
     }
@@ -142,8 +144,17 @@ impl Results {
             }
             _ => {
                 let heading = [
-                    "", "CPU µs", "±", "ratio", "kernel %", "a second", "median µs", "99 % µs",
-                    "bytes in", "bytes out", "waited %",
+                    "",
+                    "CPU µs",
+                    "±",
+                    "ratio",
+                    "kernel %",
+                    "a second",
+                    "median µs",
+                    "99 % µs",
+                    "bytes in",
+                    "bytes out",
+                    "waited %",
                 ];
                 let mut table = Table::new(heading);
                 for entry in entries {
@@ -189,7 +200,10 @@ impl Results {
                 _ => "server CPU of a message, µs",
             };
             let file: String = case.name.replace([',', '.'], "").replace(' ', "-");
-            (format!("{file}.svg"), chart(&format!("{}: {unit}", case.name), &bars))
+            (
+                format!("{file}.svg"),
+                chart(&format!("{}: {unit}", case.name), &bars),
+            )
         };
         plotted.map(draw).collect()
     }
@@ -204,5 +218,8 @@ fn whole(summary: Option<Summary>) -> String {
 }
 
 fn spread(summary: Option<Summary>) -> String {
-    summary.map_or_else(|| "–".into(), |summary| format!("{:.0} %", summary.spread() * 100.0))
+    summary.map_or_else(
+        || "–".into(),
+        |summary| format!("{:.0} %", summary.spread() * 100.0),
+    )
 }

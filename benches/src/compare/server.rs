@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -51,12 +52,19 @@ impl Server {
 
     /// Waits for the line with the URL.
     fn listening(mut command: Command) -> io::Result<Self> {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
         let mut line = String::new();
         if let Some(stdout) = child.stdout.take() {
             BufReader::new(stdout).read_line(&mut line)?;
         }
-        let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
+        let port = line
+            .trim()
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok());
         let mut server = Self {
             child,
             port: 0,
@@ -76,7 +84,11 @@ impl Server {
         let file = run.join("nginx.conf");
         fs::write(&file, text)?;
         let mut command = cores.server("nginx");
-        command.arg("-c").arg(&file).arg("-e").arg(run.join("error.log"));
+        command
+            .arg("-c")
+            .arg(&file)
+            .arg("-e")
+            .arg(run.join("error.log"));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
         let server = Self {
             child,
@@ -100,7 +112,10 @@ impl Server {
 
     /// The URL of a path. A path of the form `+1` is another port.
     pub(super) fn url(&self, path: &str) -> String {
-        match path.strip_prefix('+').and_then(|offset| offset.parse::<u16>().ok()) {
+        match path
+            .strip_prefix('+')
+            .and_then(|offset| offset.parse::<u16>().ok())
+        {
             Some(offset) => format!("tcp://127.0.0.1:{}", self.port + offset),
             None => format!("http://127.0.0.1:{}{path}", self.port),
         }
@@ -123,19 +138,16 @@ impl Drop for Server {
     }
 }
 
-/// A port that is free, and so are those behind it. Somebody may take it before the server does; then
-/// that does not start, and says so.
+/// A port that is free, and so are those behind it. Not one of those that the system gives to
+/// clients: after thousands of connections few of these are free. Somebody may take it before the
+/// server does; then that does not start, and says so.
 fn free_port(count: u16) -> io::Result<u16> {
-    for _ in 0..20 {
-        let first = std::net::TcpListener::bind("127.0.0.1:0")?;
-        let port = first.local_addr()?.port();
-        let others = 1..count;
-        if port < u16::MAX - count
-            && others
-                .map(|offset| std::net::TcpListener::bind(("127.0.0.1", port + offset)))
-                .all(|bound| bound.is_ok())
-        {
-            return Ok(port);
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    for _ in 0..1000 {
+        let first = 20_000 + NEXT.fetch_add(count, Ordering::Relaxed) % 10_000;
+        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if (first..first + count).all(free) {
+            return Ok(first);
         }
     }
     Err(io::Error::other("no free ports"))
@@ -151,9 +163,19 @@ pub(super) struct Peers {
 impl Peers {
     pub(super) fn find(dir: &Path) -> Self {
         let mut peers = Self::default();
-        for name in ["floor", "tungstenite", "fastwebsockets", "axum", "socketioxide"] {
+        for name in [
+            "floor",
+            "tungstenite",
+            "fastwebsockets",
+            "axum",
+            "socketioxide",
+        ] {
             let program = dir.join("rust/target/release").join(name);
-            peers.add(name, program.exists(), How::Program(program.clone(), Vec::new()));
+            peers.add(
+                name,
+                program.exists(),
+                How::Program(program.clone(), Vec::new()),
+            );
         }
         for (name, module) in [("npm-ws", "ws"), ("socket.io", "socket.io")] {
             let script = dir.join("node").join(format!("{name}.mjs"));
@@ -162,7 +184,11 @@ impl Peers {
             peers.add(name, there, How::Program("node".into(), args));
         }
         let module = Path::new("/usr/lib/nginx/modules/ngx_nchan_module.so");
-        peers.add("nchan", module.exists(), How::Nginx(dir.join("nginx-nchan.conf")));
+        peers.add(
+            "nchan",
+            module.exists(),
+            How::Nginx(dir.join("nginx-nchan.conf")),
+        );
         peers
     }
 
@@ -176,6 +202,8 @@ impl Peers {
 
     pub(super) fn get(&self, name: &str) -> Option<How> {
         let mut found = self.found.iter();
-        found.find(|(found, _)| *found == name).map(|(_, how)| how.clone())
+        found
+            .find(|(found, _)| *found == name)
+            .map(|(_, how)| how.clone())
     }
 }

@@ -53,7 +53,10 @@ pub(super) fn run(args: &ConnectArgs) -> Result<Outcome, Fault> {
             deadline = Instant::now() + PATIENCE;
         }
         if Instant::now() > deadline {
-            return Err(Fault::Silent(format!("{done} of {} connections opened", args.count)));
+            return Err(Fault::Silent(format!(
+                "{done} of {} connections opened",
+                args.count
+            )));
         }
     }
     measure.end(swarm.traffic);

@@ -26,9 +26,20 @@ pub(super) struct EchoArgs {
 pub(super) fn run(args: &EchoArgs) -> Result<Outcome, Fault> {
     let connections = args.connections as usize;
     let mut swarm = Swarm::new()?;
-    swarm.open(&args.common.url, args.common.kind, true, connections, |_| ())?;
+    swarm.open(
+        &args.common.url,
+        args.common.kind,
+        true,
+        connections,
+        |_| (),
+    )?;
     let measure = Measure::new(args.common.pid, &args.timing);
-    let mut echoes = Echoes::new(connections, args.timing.size as usize, args.in_flight, measure);
+    let mut echoes = Echoes::new(
+        connections,
+        args.timing.size as usize,
+        args.in_flight,
+        measure,
+    );
     echoes.run(&mut swarm)?;
     Ok(echoes.measure.outcome(Outcome {
         server: args.common.label.clone(),
@@ -84,13 +95,20 @@ impl Echoes {
         loop {
             swarm.turn(Duration::from_millis(100), self)?;
             self.measure.turn(swarm.traffic);
-            let received = self.numbers.iter().map(|numbers| numbers.received).sum::<u64>();
+            let received = self
+                .numbers
+                .iter()
+                .map(|numbers| numbers.received)
+                .sum::<u64>();
             if received > seen {
                 seen = received;
                 deadline = Instant::now() + PATIENCE;
             } else if Instant::now() > deadline {
                 let sent: u64 = self.numbers.iter().map(|numbers| numbers.sent).sum();
-                return Err(Fault::Lost(format!("{} echoes at the end", sent - received)));
+                return Err(Fault::Lost(format!(
+                    "{} echoes at the end",
+                    sent - received
+                )));
             }
             if (self.measure.is_over() || self.most < u64::MAX) && self.is_complete() {
                 self.measure.end(swarm.traffic);
@@ -102,7 +120,8 @@ impl Echoes {
     fn is_complete(&self) -> bool {
         let mut numbers = self.numbers.iter();
         numbers.all(|numbers| {
-            numbers.sent == numbers.received && (self.measure.is_over() || numbers.sent == self.most)
+            numbers.sent == numbers.received
+                && (self.measure.is_over() || numbers.sent == self.most)
         })
     }
 
@@ -131,7 +150,10 @@ impl Handler for Echoes {
         let numbers = &mut self.numbers[client];
         stamp.follows(client as u32, numbers.received)?;
         if numbers.received == numbers.sent {
-            return Err(Fault::Doubled(format!("client {client} has sent {}", numbers.sent)));
+            return Err(Fault::Doubled(format!(
+                "client {client} has sent {}",
+                numbers.sent
+            )));
         }
         numbers.received += 1;
         let now = self.measure.nanos();

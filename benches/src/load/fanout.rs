@@ -48,7 +48,13 @@ impl Publishing {
 pub(super) fn run(args: &FanOutArgs) -> Result<Outcome, Fault> {
     let subscribers = args.connections as usize;
     let mut swarm = Swarm::new()?;
-    swarm.open(&args.common.url, args.common.kind, false, subscribers, |_| ())?;
+    swarm.open(
+        &args.common.url,
+        args.common.kind,
+        false,
+        subscribers,
+        |_| (),
+    )?;
     let publisher = open_publisher(&mut swarm, &args.common, &args.publishing)?;
     let measure = Measure::new(args.common.pid, &args.timing);
     let size = args.timing.size as usize;
@@ -58,7 +64,12 @@ pub(super) fn run(args: &FanOutArgs) -> Result<Outcome, Fault> {
     fan_out.run(&mut swarm, args.rate)?;
     Ok(fan_out.measure.outcome(Outcome {
         server: args.common.label.clone(),
-        scenario: if args.rate.is_some() { "fan-out-rate" } else { "fan-out" }.into(),
+        scenario: if args.rate.is_some() {
+            "fan-out-rate"
+        } else {
+            "fan-out"
+        }
+        .into(),
         kind: args.common.kind.name().into(),
         connections: subscribers,
         in_flight: args.rate.is_none().then_some(args.in_flight as usize),
@@ -77,7 +88,11 @@ pub(super) fn open_publisher(
         Some(target) => target.clone(),
         None => common.url.with_path("/ws/publish"),
     };
-    let kind = if publishing.post { Kind::Post } else { common.kind };
+    let kind = if publishing.post {
+        Kind::Post
+    } else {
+        common.kind
+    };
     let publisher = swarm.begin(&target, target.publisher(kind))?;
     let deadline = Instant::now() + PATIENCE;
     while !swarm.is_ready(publisher) {
@@ -172,7 +187,11 @@ impl FanOut {
             }
             swarm.turn(Duration::from_millis(20), self)?;
             if Instant::now() > deadline {
-                let missing = self.expected.iter().filter(|expected| expected.is_none()).count();
+                let missing = self
+                    .expected
+                    .iter()
+                    .filter(|expected| expected.is_none())
+                    .count();
                 return Err(Fault::Silent(format!("{missing} subscribers got no probe")));
             }
         }

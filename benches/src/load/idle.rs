@@ -41,9 +41,8 @@ pub(super) fn run(args: &IdleArgs) -> Result<Outcome, Fault> {
     let pid = common
         .pid
         .ok_or_else(|| Fault::System("idle needs the --pid of the server".into()))?;
-    let resident = || {
-        process::resident(pid).ok_or_else(|| Fault::System(format!("no process {pid}")))
-    };
+    let resident =
+        || process::resident(pid).ok_or_else(|| Fault::System(format!("no process {pid}")));
     let upstream = !args.publishing.is_given();
     let begin = Instant::now();
     let mut swarm = Swarm::new()?;
@@ -88,7 +87,9 @@ fn traffic(args: &IdleArgs, swarm: &mut Swarm, clients: usize) -> Result<(), Fau
         return fan_out.publish_all(swarm, u64::from(args.messages));
     }
     let messages = u64::from(args.messages);
-    Echoes::new(clients, size, 1, measure).each(messages).run(swarm)
+    Echoes::new(clients, size, 1, measure)
+        .each(messages)
+        .run(swarm)
 }
 
 /// Lets the server come to rest.

@@ -108,7 +108,11 @@ impl Measure {
         let server = used(after.server, before.server);
         let load = used(after.load, before.load);
         let nanos = seconds * 1e9;
-        let waited = [server, load].into_iter().flatten().map(|cpu| cpu.waited).max();
+        let waited = [server, load]
+            .into_iter()
+            .flatten()
+            .map(|cpu| cpu.waited)
+            .max();
         let received = after.traffic.received - before.traffic.received;
         let sent = after.traffic.sent - before.traffic.sent;
         Outcome {

@@ -71,13 +71,20 @@ async fn measure(args: &RoundTripsArgs, delay: Duration) -> Result<(Duration, Du
     if args.how == How::Resume {
         patient("an echo", echo(&mut connection)).await?;
         proxy.cut(Cut::Reset);
-        patient("the cut", until(&mut connection, |event| *event == Event::Reconnecting)).await?;
-        connection.wake();
+        patient(
+            "the cut",
+            until(&mut connection, |event| *event == Event::Reconnecting),
+        )
+        .await?;
+        connection.network_changed();
         // What the client waits before it tries is no round trip.
         let accepted = proxy.counters().accepted;
-        timeout(PATIENCE, proxy.until(|counters| counters.accepted > accepted))
-            .await
-            .map_err(|_| Fault::Silent("the client does not come back".into()))?;
+        timeout(
+            PATIENCE,
+            proxy.until(|counters| counters.accepted > accepted),
+        )
+        .await
+        .map_err(|_| Fault::Silent("the client does not come back".into()))?;
         begin = Instant::now();
         let resumed = |event: &Event| matches!(event, Event::Resumed { .. });
         patient("the resumption", until(&mut connection, resumed)).await?;
@@ -95,10 +102,7 @@ async fn echo(connection: &mut Connection) -> io::Result<()> {
     }
 }
 
-async fn until(
-    connection: &mut Connection,
-    happened: impl Fn(&Event) -> bool,
-) -> io::Result<()> {
+async fn until(connection: &mut Connection, happened: impl Fn(&Event) -> bool) -> io::Result<()> {
     while let Some(event) = connection.next_event().await.map_err(io::Error::other)? {
         if happened(&event) {
             return Ok(());

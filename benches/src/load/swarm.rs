@@ -110,7 +110,11 @@ impl Swarm {
     }
 
     fn ready(&self) -> usize {
-        self.clients.iter().flatten().filter(|client| client.ready).count()
+        self.clients
+            .iter()
+            .flatten()
+            .filter(|client| client.ready)
+            .count()
     }
 
     pub(super) fn is_ready(&self, index: usize) -> bool {

@@ -18,7 +18,9 @@ const LINE: f64 = 26.0;
 
 /// Draws horizontal bars, with a line from the lowest to the highest of each.
 pub(crate) fn chart(title: &str, bars: &[Bar]) -> String {
-    let longest = bars.iter().fold(0.0, |longest: f64, bar| longest.max(bar.high.max(bar.value)));
+    let longest = bars.iter().fold(0.0, |longest: f64, bar| {
+        longest.max(bar.high.max(bar.value))
+    });
     let scale = if longest > 0.0 { BARS / longest } else { 0.0 };
     let height = 44.0 + LINE * bars.len() as f64;
     let width = NAME + BARS + FIGURE;
@@ -32,7 +34,11 @@ pub(crate) fn chart(title: &str, bars: &[Bar]) -> String {
     for (number, bar) in bars.iter().enumerate() {
         let top = 36.0 + LINE * number as f64;
         let (text, middle) = (top + 16.0, top + 11.0);
-        let fill = if bar.name.starts_with("switchback") { "#2563a8" } else { "#9aa5b1" };
+        let fill = if bar.name.starts_with("switchback") {
+            "#2563a8"
+        } else {
+            "#9aa5b1"
+        };
         // Writing into a string cannot fail.
         let _ = write!(
             svg,
@@ -63,7 +69,9 @@ fn figure(value: f64) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 #[cfg(test)]

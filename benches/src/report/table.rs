@@ -27,7 +27,11 @@ impl fmt::Display for Table {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(3)
+            cells
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+                .max(3)
         };
         for (number, row) in self.rows.iter().enumerate() {
             for column in 0..columns {
@@ -53,16 +57,28 @@ impl fmt::Display for Table {
 /// What one run found out, a line for each figure.
 pub(crate) fn outcome_table(outcome: &Outcome) -> String {
     let mut table = Table::new(["", ""]);
-    table.row(["scenario".to_owned(), format!("{} {}", outcome.scenario, outcome.kind)]);
+    table.row([
+        "scenario".to_owned(),
+        format!("{} {}", outcome.scenario, outcome.kind),
+    ]);
     let mut row = |name: &str, value: Option<String>| {
         if let Some(value) = value {
             table.row([name.to_owned(), value]);
         }
     };
     row("connections", Some(outcome.connections.to_string()));
-    row("in flight", outcome.in_flight.map(|count| count.to_string()));
-    row("bytes of a message", outcome.size.map(|size| size.to_string()));
-    row("a second", (outcome.count > 1).then(|| format!("{:.0}", outcome.throughput())));
+    row(
+        "in flight",
+        outcome.in_flight.map(|count| count.to_string()),
+    );
+    row(
+        "bytes of a message",
+        outcome.size.map(|size| size.to_string()),
+    );
+    row(
+        "a second",
+        (outcome.count > 1).then(|| format!("{:.0}", outcome.throughput())),
+    );
     if let Some(latency) = outcome.latency {
         row("median latency, µs", Some(format!("{:.0}", latency.p50)));
         row("90 %", Some(format!("{:.0}", latency.p90)));
@@ -70,18 +86,30 @@ pub(crate) fn outcome_table(outcome: &Outcome) -> String {
         row("longest", Some(format!("{:.0}", latency.max)));
     }
     let percent = |share: f64| format!("{:.0}", share * 100.0);
-    row("server CPU each, µs", outcome.cpu.map(|cpu| format!("{cpu:.2}")));
+    row(
+        "server CPU each, µs",
+        outcome.cpu.map(|cpu| format!("{cpu:.2}")),
+    );
     row("of that the kernel, %", outcome.system.map(percent));
     row("server busy, %", outcome.busy.map(percent));
-    row("load generator CPU each, µs", outcome.load_cpu.map(|cpu| format!("{cpu:.2}")));
+    row(
+        "load generator CPU each, µs",
+        outcome.load_cpu.map(|cpu| format!("{cpu:.2}")),
+    );
     row("waited for a core, %", outcome.disturbed.map(percent));
     if let Some((received, sent)) = outcome.wire {
         row("bytes received each", Some(format!("{received:.1}")));
         row("bytes sent each", Some(format!("{sent:.1}")));
     }
-    row("resident bytes each, idle", outcome.resident.map(|bytes| format!("{bytes:.0}")));
+    row(
+        "resident bytes each, idle",
+        outcome.resident.map(|bytes| format!("{bytes:.0}")),
+    );
     let after = outcome.resident_after;
-    row("resident bytes each, after traffic", after.map(|bytes| format!("{bytes:.0}")));
+    row(
+        "resident bytes each, after traffic",
+        after.map(|bytes| format!("{bytes:.0}")),
+    );
     if let Some((open, echo)) = outcome.round_trips {
         row("round trips to connect", Some(format!("{open:.2}")));
         row("round trips to the first echo", Some(format!("{echo:.2}")));

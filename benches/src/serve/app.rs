@@ -113,7 +113,9 @@ impl Inner {
                 tokio::spawn(upgraded(upgrade, run));
                 response.map(|()| Either::Left(Body::empty()))
             }
-            Err(refusal) => refusal.into_response().map(|body| Either::Left(body.into())),
+            Err(refusal) => refusal
+                .into_response()
+                .map(|body| Either::Left(body.into())),
         }
     }
 

@@ -29,7 +29,9 @@ enum Packet<'a> {
 
 impl Packets {
     fn take<'a>(&mut self, packet: &'a [u8]) -> Result<Packet<'a>, Fault> {
-        let payload = packet.strip_prefix(EVENT).and_then(|rest| rest.strip_suffix(END));
+        let payload = packet
+            .strip_prefix(EVENT)
+            .and_then(|rest| rest.strip_suffix(END));
         if let Some(payload) = payload {
             return Ok(Packet::Message(payload));
         }
@@ -164,7 +166,9 @@ impl SocketIoPoll {
     }
 
     fn opened(&mut self, packet: &[u8]) -> Result<(), Fault> {
-        let value = packet.get(1..).and_then(|json| serde_json::from_slice(json).ok());
+        let value = packet
+            .get(1..)
+            .and_then(|json| serde_json::from_slice(json).ok());
         let value: serde_json::Value = value.unwrap_or_default();
         let sid = value.get("sid").and_then(serde_json::Value::as_str);
         let sid = sid.ok_or_else(|| Fault::Protocol("no sid in the open packet".into()))?;
@@ -189,7 +193,11 @@ impl Wire for SocketIoPoll {
         out: &mut Out,
         sink: Sink<'_>,
     ) -> Result<usize, Fault> {
-        let exchange = if lane == 0 { &mut self.poll } else { &mut self.post };
+        let exchange = if lane == 0 {
+            &mut self.poll
+        } else {
+            &mut self.post
+        };
         let (used, done) = exchange.parse(bytes, |_| ())?;
         let Some((status, body)) = done else {
             return Ok(used);

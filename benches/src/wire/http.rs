@@ -162,6 +162,9 @@ fn line(bytes: &[u8]) -> Option<&[u8]> {
         .filter(|line| line.len() + 1 == end)
 }
 
+/// Status and body.
+pub(super) type Response = (u16, Vec<u8>);
+
 /// Collects whole responses.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
@@ -171,13 +174,13 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Takes bytes of a response. When it is complete, `done` gets its status and body. `on_head` sees the
-    /// head.
+    /// Takes bytes of a response, and returns how many were used, and the response when it is
+    /// complete. `on_head` sees the head.
     pub(super) fn parse(
         &mut self,
         bytes: &[u8],
         on_head: impl FnOnce(&Head<'_>),
-    ) -> Result<(usize, Option<(u16, Vec<u8>)>), Fault> {
+    ) -> Result<(usize, Option<Response>), Fault> {
         let mut used = 0;
         if self.decoder.is_none() {
             let Some(head) = Head::parse(bytes)? else {

@@ -55,7 +55,10 @@ impl LongPoll {
     }
 
     fn acknowledge(&mut self, now: bool) {
-        let ack = self.session.as_mut().and_then(|session| session.acknowledgement(now));
+        let ack = self
+            .session
+            .as_mut()
+            .and_then(|session| session.acknowledgement(now));
         if let Some(ack) = ack {
             self.poster.push(ack.as_bytes());
         }
@@ -114,7 +117,9 @@ impl Wire for LongPoll {
         };
         if status != 200 {
             let body = String::from_utf8_lossy(&batch).into_owned();
-            return Err(Fault::Protocol(format!("a poll was answered {status} {body:?}")));
+            return Err(Fault::Protocol(format!(
+                "a poll was answered {status} {body:?}"
+            )));
         }
         let mut rest = &batch[..];
         while !rest.is_empty() {
@@ -166,14 +171,18 @@ mod tests {
             got.push(payload.to_vec());
             Ok(())
         };
-        let wire = b"HTTP/1.1 200 OK\r\nSwitchback-Connection: ID\r\nContent-Length: 7\r\n\r\nt2:hit0";
+        let wire =
+            b"HTTP/1.1 200 OK\r\nSwitchback-Connection: ID\r\nContent-Length: 7\r\n\r\nt2:hit0";
         let used = client.parse(0, wire, &mut out, &mut sink);
         assert!(used.is_err(), "the second record is cut");
         let wire = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nt3:onet0:";
         client.parse(0, wire, &mut out, &mut sink).unwrap();
         assert_eq!(got, [b"hi".to_vec(), b"one".to_vec(), Vec::new()]);
         let request = String::from_utf8_lossy(&out[0]).into_owned();
-        assert!(request.starts_with("GET /rt?transport=longpoll&cursor=3 "), "{request}");
+        assert!(
+            request.starts_with("GET /rt?transport=longpoll&cursor=3 "),
+            "{request}"
+        );
         assert!(request.contains("Switchback-Connection: ID\r\n"));
     }
 }

@@ -135,7 +135,10 @@ mod tests {
     fn order_is_checked() {
         let follows = |client, expected| STAMP.follows(client, expected);
         assert_eq!(follows(3, STAMP.number), Ok(()));
-        assert!(matches!(follows(3, STAMP.number + 1), Err(Fault::Doubled(_))));
+        assert!(matches!(
+            follows(3, STAMP.number + 1),
+            Err(Fault::Doubled(_))
+        ));
         assert!(matches!(follows(3, STAMP.number - 1), Err(Fault::Lost(_))));
         assert!(matches!(follows(2, STAMP.number), Err(Fault::Wrong(_))));
     }

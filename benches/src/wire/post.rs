@@ -38,11 +38,15 @@ impl Poster {
 
     pub(super) fn push(&mut self, text: &[u8]) {
         self.batch.push(b't');
-        self.batch.extend_from_slice(text.len().to_string().as_bytes());
+        self.batch
+            .extend_from_slice(text.len().to_string().as_bytes());
         self.batch.push(b':');
         self.batch.extend_from_slice(text);
         self.waiting += 1;
-        debug_assert!(self.waiting <= MAX_BATCH, "more in flight than a batch takes");
+        debug_assert!(
+            self.waiting <= MAX_BATCH,
+            "more in flight than a batch takes"
+        );
     }
 
     /// Sends what waits, unless a POST is under way.
@@ -106,8 +110,14 @@ mod tests {
         poster.push(b"hello");
         poster.flush("ID", &mut out);
         let text = String::from_utf8(std::mem::take(&mut out)).unwrap();
-        assert!(text.starts_with("POST /rt?transport=sse&first=1 HTTP/1.1\r\n"), "{text}");
-        assert!(text.ends_with("\r\nContent-Length: 8\r\n\r\nt5:hello"), "{text}");
+        assert!(
+            text.starts_with("POST /rt?transport=sse&first=1 HTTP/1.1\r\n"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("\r\nContent-Length: 8\r\n\r\nt5:hello"),
+            "{text}"
+        );
         poster.push(b"two");
         poster.flush("ID", &mut out);
         assert!(out.is_empty(), "the first is not answered yet");

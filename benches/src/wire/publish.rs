@@ -42,7 +42,9 @@ impl Wire for Post {
         if let Some((status, body)) = done {
             if !(200..300).contains(&status) {
                 let body = String::from_utf8_lossy(&body).into_owned();
-                return Err(Fault::Protocol(format!("a POST was answered {status} {body:?}")));
+                return Err(Fault::Protocol(format!(
+                    "a POST was answered {status} {body:?}"
+                )));
             }
             self.under_way = false;
             self.flush(out);

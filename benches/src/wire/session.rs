@@ -98,7 +98,7 @@ impl Session {
     pub(super) fn acknowledgement(&mut self, now: bool) -> Option<String> {
         let messages = self.received - self.acknowledged;
         let due = messages >= self.ack_messages || self.bytes >= self.ack_bytes;
-        if !due && !(now && messages > 0) {
+        if messages == 0 || !(due || now) {
             return None;
         }
         self.acknowledged = self.received;
@@ -123,7 +123,10 @@ mod tests {
         assert_eq!(session.text(b"one"), Ok(Frame::Message(b"one")));
         assert_eq!(session.acknowledgement(false), None);
         assert_eq!(session.text(b"\x01\x01two"), Ok(Frame::Message(b"\x01two")));
-        assert_eq!(session.acknowledgement(false).as_deref(), Some("\u{1}ack 2"));
+        assert_eq!(
+            session.acknowledgement(false).as_deref(),
+            Some("\u{1}ack 2")
+        );
         assert_eq!(session.acknowledgement(true), None);
         assert_eq!(session.text(b"\x01unknown"), Ok(Frame::Control(None)));
         assert!(session.text(b"\x01close {}").is_err());

@@ -89,7 +89,10 @@ impl EventStream {
     }
 
     fn acknowledge(&mut self, now: bool, out: &mut Out) {
-        let ack = self.session.as_mut().and_then(|session| session.acknowledgement(now));
+        let ack = self
+            .session
+            .as_mut()
+            .and_then(|session| session.acknowledgement(now));
         if let Some(ack) = ack {
             self.send(ack.as_bytes(), out);
             self.flush(out);
@@ -155,9 +158,7 @@ impl Wire for EventStream {
 
     fn is_ready(&self) -> bool {
         let connected = self.poster.is_none() || !self.connection.is_empty();
-        connected
-            && self.body.is_some()
-            && self.session.as_ref().is_none_or(Session::is_open)
+        connected && self.body.is_some() && self.session.as_ref().is_none_or(Session::is_open)
     }
 
     fn send(&mut self, payload: &[u8], _out: &mut Out) {
@@ -216,7 +217,10 @@ mod tests {
     #[test]
     fn a_close_or_an_end_is_a_fault() {
         let target: Target = "http://127.0.0.1:1/rt".parse().unwrap();
-        for end in ["event: switchback\ndata: {\"close\":{\"code\":1000}}\n\n", ""] {
+        for end in [
+            "event: switchback\ndata: {\"close\":{\"code\":1000}}\n\n",
+            "",
+        ] {
             let mut client = EventStream::new(target.clone(), None, false);
             let chunk = if end.is_empty() {
                 "0\r\n\r\n".to_owned()

@@ -55,7 +55,10 @@ impl WebSocket {
     }
 
     fn acknowledge(&mut self, now: bool, out: &mut Out) {
-        let ack = self.session.as_mut().and_then(|session| session.acknowledgement(now));
+        let ack = self
+            .session
+            .as_mut()
+            .and_then(|session| session.acknowledgement(now));
         if let Some(ack) = ack {
             self.put(1, ack.as_bytes(), &mut out[0]);
         }
@@ -204,7 +207,9 @@ fn put_frame(opcode: u8, payload: &[u8], masked: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
     let mut words = out[begin..].chunks_exact_mut(4);
     for word in &mut words {
-        word.iter_mut().zip(MASK).for_each(|(byte, mask)| *byte ^= mask);
+        word.iter_mut()
+            .zip(MASK)
+            .for_each(|(byte, mask)| *byte ^= mask);
     }
     let rest = words.into_remainder().iter_mut();
     rest.zip(MASK).for_each(|(byte, mask)| *byte ^= mask);
@@ -227,7 +232,9 @@ mod tests {
         put_frame(1, b"Hello", true, &mut out);
         assert_eq!(
             out,
-            [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]
+            [
+                0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58
+            ]
         );
     }
 
@@ -264,6 +271,10 @@ mod tests {
         assert!(matches!(parse(&[0x88, 0]), Err(Fault::Ended(_))));
         let mut client = client();
         let refused = b"HTTP/1.1 404 Not Found\r\n\r\n";
-        assert!(client.parse(0, refused, &mut Out::default(), &mut |_| Ok(())).is_err());
+        assert!(
+            client
+                .parse(0, refused, &mut Out::default(), &mut |_| Ok(()))
+                .is_err()
+        );
     }
 }

@@ -85,7 +85,7 @@ impl<T> Registry<T> {
     ///
     /// # Errors
     ///
-    /// 400 `bad_request` when the header is missing or malformed, 404 `unknown_connection` when
+    /// 400 `bad_request` when the header is missing, 404 `unknown_connection` when
     /// there is no such connection.
     pub fn of_request<B>(&self, request: &Request<B>) -> Result<Arc<T>, Refusal> {
         let Some(value) = request.headers().get(headers::CONNECTION) else {
@@ -93,13 +93,10 @@ impl<T> Registry<T> {
                 "the header switchback-connection is missing",
             ));
         };
-        let id = value.to_str().ok().and_then(|text| text.parse().ok());
-        let Some(id) = id else {
-            return Err(Refusal::bad_request(
-                "the header switchback-connection is malformed",
-            ));
-        };
-        self.get(&id).ok_or_else(Refusal::unknown_connection)
+        // Ids are opaque to clients: one of another form was never issued.
+        let id: Option<ConnectionId> = value.to_str().ok().and_then(|text| text.parse().ok());
+        id.and_then(|id| self.get(&id))
+            .ok_or_else(Refusal::unknown_connection)
     }
 
     fn shard(&self, id: &ConnectionId) -> MutexGuard<'_, Shard<T>> {
@@ -224,8 +221,8 @@ mod tests {
         };
         assert_eq!(of(Some(&id.to_string())), Ok(id));
         assert_eq!(of(None), Err((400, "bad_request")));
-        assert_eq!(of(Some("")), Err((400, "bad_request")));
-        assert_eq!(of(Some("nonsense")), Err((400, "bad_request")));
+        assert_eq!(of(Some("")), Err((404, "unknown_connection")));
+        assert_eq!(of(Some("nonsense")), Err((404, "unknown_connection")));
         let other = ConnectionId::random().to_string();
         assert_eq!(of(Some(&other)), Err((404, "unknown_connection")));
     }

@@ -8,9 +8,9 @@
 //! hide how full the buffer is, count a message that is larger than the buffer as an error, and
 //! keep two wakers per connection that the contract of a transport does not need.
 
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::{io, mem};
 
 use bytes::Bytes;
 use switchback_core::{CloseReason, Error, ErrorKind, Limits, Message, MessageKind};
@@ -24,20 +24,24 @@ use tokio_tungstenite::tungstenite::protocol::{
 
 use crate::heartbeat::SignsOfLife;
 use crate::inbound::{Inbound, Next, with_space};
+use crate::outbound::Outbound;
 use crate::proto::close::{self, Failure};
+use crate::proto::header::frame_len;
 use crate::proto::watch::MAX_CONTROL_PAYLOAD;
 use crate::socket::Role;
 
 /// What tungstenite holds for reading, and takes at once. It gets control frames, which are smaller,
 /// and fragments, which may be larger: then this grows, until the connection rests.
 const READ_BUFFER: usize = 256;
-/// Up to which size tungstenite's write buffer is kept.
+/// Up to which size tungstenite's write buffer, through which a client's messages go, is kept.
 const KEPT_WRITE_BUFFER: usize = 4 * 1024;
-/// From how much on the buffer is written without waiting for a flush.
+/// From how much on what is outbound is written without waiting for a flush.
 const EAGER_WRITE: usize = 16 * 1024;
-/// How much more than messages the write buffer takes: pongs. When they do not fit, the latest one
-/// waits for room and the others are left out, as RFC 6455, 5.5.3 allows.
+/// How much more than messages may be outbound: pongs. When they do not fit, the latest one waits
+/// for room and the others are left out, as RFC 6455, 5.5.3 allows.
 const PONG_ROOM: usize = 4 * 1024;
+/// How much waits in tungstenite at most: a control frame and its header.
+const WAITING_ROOM: usize = MAX_CONTROL_PAYLOAD + 6;
 /// Payloads up to this size are copied out of tungstenite's read buffer. Held back by a slow
 /// application, each would keep a whole buffer alive.
 const COPY_UP_TO: usize = 1024;
@@ -64,27 +68,20 @@ pub(crate) struct Engine {
     /// `None` after [`hang_up`](Self::hang_up).
     io: Option<Box<dyn Io>>,
     inbound: Inbound,
-    meter: Meter,
+    outbound: Outbound,
     role: Role,
     send_buffer: usize,
     config: WebSocketConfig,
-}
-
-/// What passes between the state machine and the byte stream.
-struct Meter {
-    /// How many bytes are in the write buffer, which tungstenite does not tell. May be too high,
-    /// because a pong replaces one that was not written yet; each complete flush corrects that.
-    buffered: usize,
-    /// Whether a flush of the byte stream is due.
-    unflushed: bool,
+    signs: SignsOfLife,
     /// Whether a write had to wait.
     blocked: bool,
+    /// Whether tungstenite holds frames for which there was no room.
+    waiting: bool,
     /// Whether a ping of ours, or the answer to one, is still to be flushed, which nobody but the
     /// reader does.
     owing: bool,
-    /// Whether the write buffer has grown.
+    /// Whether tungstenite's write buffer has grown.
     grown: bool,
-    signs: SignsOfLife,
     /// A write that failed while reading.
     broken: Option<io::ErrorKind>,
 }
@@ -92,35 +89,31 @@ struct Meter {
 impl Engine {
     /// `part`: what was read already, behind the handshake.
     pub(crate) fn new(io: Box<dyn Io>, part: Vec<u8>, role: Role, limits: &Limits) -> Self {
-        let send_buffer = limits.send_buffer();
-        let eager = EAGER_WRITE.min(send_buffer);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(eager)
-            .max_write_buffer_size(send_buffer.saturating_add(PONG_ROOM))
+            .write_buffer_size(0)
+            .max_write_buffer_size(WAITING_ROOM)
             .max_message_size(Some(limits.message_size()))
             .max_frame_size(Some(limits.message_size().max(MAX_CONTROL_PAYLOAD)));
         Self {
             context: WebSocketContext::new(role.engine(), Some(config)),
-            io: Some(io),
             inbound: Inbound::new(part, role, limits.message_size(), limits.recv_buffer()),
-            meter: Meter {
-                buffered: 0,
-                unflushed: false,
-                blocked: false,
-                owing: false,
-                grown: false,
-                signs: SignsOfLife::new(),
-                broken: None,
-            },
+            outbound: Outbound::new(io.is_write_vectored()),
+            io: Some(io),
             role,
-            send_buffer,
+            send_buffer: limits.send_buffer(),
             config,
+            signs: SignsOfLife::new(),
+            blocked: false,
+            waiting: false,
+            owing: false,
+            grown: false,
+            broken: None,
         }
     }
 
     pub(crate) fn signs_of_life(&mut self) -> &mut SignsOfLife {
-        &mut self.meter.signs
+        &mut self.signs
     }
 
     /// Reads the next thing; writes and flushes the answers to what was read before.
@@ -129,7 +122,7 @@ impl Engine {
         loop {
             let input = if self.inbound.has_unread() {
                 let (bytes, at) = self.inbound.take_unread();
-                let (taken, input) = self.take(cx, &bytes[at..]);
+                let (taken, input) = self.take(&bytes[at..]);
                 self.inbound.keep(bytes, at + taken);
                 input
             } else {
@@ -155,10 +148,10 @@ impl Engine {
                 Err(error) => return Poll::Ready(Some(Err(EngineError::Io(error).into()))),
             };
             if bytes.is_empty() {
-                return Poll::Ready(self.end_of_stream(cx));
+                return Poll::Ready(self.end_of_stream());
             }
-            self.meter.signs.note();
-            let (taken, input) = self.take(cx, bytes);
+            self.signs.note();
+            let (taken, input) = self.take(bytes);
             if taken < bytes.len() {
                 self.inbound.keep(bytes[taken..].to_vec(), 0);
             }
@@ -172,9 +165,9 @@ impl Engine {
             return Poll::Ready(Some(Err(EngineError::AlreadyClosed.into())));
         };
         Poll::Ready(match ready!(self.inbound.poll_begun(cx, &mut **io)) {
-            Ok(0) => self.end_of_stream(cx),
+            Ok(0) => self.end_of_stream(),
             Ok(_) => {
-                self.meter.signs.note();
+                self.signs.note();
                 let message = self.inbound.finish_begun();
                 message.map(|message| message.map(Input::Message))
             }
@@ -183,11 +176,7 @@ impl Engine {
     }
 
     /// Takes bytes up to the next thing. Returns how many, and that thing if it is complete.
-    fn take(
-        &mut self,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> (usize, Option<Result<Input, Failure>>) {
+    fn take(&mut self, bytes: &[u8]) -> (usize, Option<Result<Input, Failure>>) {
         let mut taken = 0;
         while taken < bytes.len() {
             let (len, next) = self.inbound.next(&bytes[taken..]);
@@ -196,7 +185,7 @@ impl Engine {
             let input = match next {
                 Next::Message(message) => Some(message.map(Input::Message)),
                 Next::Begun => None,
-                Next::Engine => self.take_by_engine(cx, part, false),
+                Next::Engine => self.take_by_engine(part, false),
             };
             if input.is_some() {
                 return (taken, input);
@@ -205,25 +194,16 @@ impl Engine {
         (taken, None)
     }
 
-    fn end_of_stream(&mut self, cx: &mut Context<'_>) -> Option<Result<Input, Failure>> {
-        self.take_by_engine(cx, &[], true)
+    fn end_of_stream(&mut self) -> Option<Result<Input, Failure>> {
+        self.take_by_engine(&[], true)
     }
 
     /// `part` ends at the latest where the frame ends, so tungstenite takes all of it.
-    fn take_by_engine(
-        &mut self,
-        cx: &mut Context<'_>,
-        part: &[u8],
-        ended: bool,
-    ) -> Option<Result<Input, Failure>> {
-        let Some(io) = &mut self.io else {
-            return None;
-        };
+    fn take_by_engine(&mut self, part: &[u8], ended: bool) -> Option<Result<Input, Failure>> {
+        let room = self.pong_room();
         let mut bridge = Bridge {
-            io: &mut **io,
-            cx,
-            meter: &mut self.meter,
-            direction: Direction::Read,
+            outbound: &mut self.outbound,
+            room,
             part,
             ended,
         };
@@ -238,9 +218,9 @@ impl Engine {
                 Message::binary(Bytes::copy_from_slice(&bytes)),
             )),
             Ok(EngineMessage::Binary(bytes)) => Ok(Input::Message(Message::binary(bytes))),
-            Ok(EngineMessage::Ping(payload)) => {
-                self.meter.buffered += frame_len(payload.len(), self.role);
-                self.meter.owing = true;
+            Ok(EngineMessage::Ping(_)) => {
+                self.owing = true;
+                self.let_engine_write(self.pong_room());
                 Ok(Input::Control)
             }
             Ok(EngineMessage::Pong(_) | EngineMessage::Frame(_)) => Ok(Input::Control),
@@ -248,6 +228,7 @@ impl Engine {
             Ok(EngineMessage::Close(_)) => {
                 // That answer must not be lost for lack of room.
                 self.lift_write_limit();
+                self.let_engine_write(usize::MAX);
                 let payload = self.inbound.watch().close().unwrap_or_default();
                 Ok(close::received(payload).map_or(Input::BadClose, Input::Close))
             }
@@ -256,90 +237,57 @@ impl Engine {
         })
     }
 
-    /// Takes a message into the write buffer; makes room for it first if there is none.
+    /// Takes a message into the buffer; makes room for it first if there is none.
     pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         message: &Message,
     ) -> Poll<Result<(), Error>> {
-        let len = frame_len(message.len(), self.role);
+        let len = frame_len(message.len(), self.role == Role::Client);
         if !self.has_room(len) {
             let flushed = self.poll_flush(cx)?;
             if flushed.is_pending() && !self.has_room(len) {
                 return Poll::Pending;
             }
         }
-        let opcode = match message.kind() {
-            MessageKind::Text => Data::Text,
-            MessageKind::Binary => Data::Binary,
-        };
-        // As a frame, so that text is not checked for UTF-8 again.
-        let frame = Frame::message(message.bytes().clone(), OpCode::Data(opcode), true);
-        self.meter.buffered += len;
-        self.meter.grown |= self.meter.buffered > KEPT_WRITE_BUFFER;
-        let write_limit = self.config.max_write_buffer_size;
-        let exceeds = self.meter.buffered > write_limit;
-        if exceeds {
-            self.lift_write_limit();
+        match self.role {
+            Role::Server => self.outbound.push_message(message, len),
+            Role::Client => self.mask(message, len)?,
         }
-        let written = self.with_bridge(cx, Direction::Write, |context, bridge| {
-            context.write(bridge, EngineMessage::Frame(frame))
-        });
-        if exceeds {
-            self.context
-                .set_config(|config| config.max_write_buffer_size = write_limit);
+        if self.outbound.len() > EAGER_WRITE.min(self.send_buffer) {
+            // If that has to wait, the message is taken all the same.
+            let _ = self.poll_write_out(cx)?;
         }
-        Poll::Ready(match written {
-            // It is in the buffer, though not written yet.
-            Err(error) if would_block(&error) => Ok(()),
-            Err(error) => Err(write_error(error)),
-            Ok(()) => Ok(()),
-        })
+        Poll::Ready(Ok(()))
     }
 
     /// Writes all that is buffered.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        match self.with_bridge(cx, Direction::Write, |context, bridge| {
-            context.flush(bridge)
-        }) {
-            Ok(()) => {}
-            // The closing handshake is complete and all of it written, but not flushed.
-            Err(EngineError::ConnectionClosed) => {
-                if let Some(io) = &mut self.io {
-                    ready!(Pin::new(io).poll_flush(cx))?;
-                }
-            }
-            Err(error) if would_block(&error) => return Poll::Pending,
-            Err(error) => return Poll::Ready(Err(write_error(error))),
-        }
-        self.meter.buffered = 0;
-        Poll::Ready(Ok(()))
+        self.poll_flush_out(cx).map_err(Error::from)
     }
 
     /// Sends a ping, if there is room for one. Reading flushes it where it has to wait.
     pub(crate) fn ping(&mut self, cx: &mut Context<'_>) {
-        self.meter.buffered += frame_len(0, self.role);
-        self.meter.owing = true;
-        // What fails here fails again, and is reported, when the connection is read.
-        let _ = self.with_bridge(cx, Direction::Read, |context, bridge| {
+        let written = self.with_bridge(self.pong_room(), |context, bridge| {
             context.write(bridge, EngineMessage::Ping(Bytes::new()))
         });
+        self.waiting |= written.is_err();
+        self.owing = true;
         self.flush_owed(cx);
     }
 
     fn flush_owed(&mut self, cx: &mut Context<'_>) {
-        if !self.meter.owing {
+        if !self.owing {
             return;
         }
-        let flushed = self.with_bridge(cx, Direction::Read, |context, bridge| {
-            context.flush(bridge)?;
-            // If there was no room for an answer, there is now.
-            context.flush(bridge)
-        });
-        match flushed {
-            Err(error) if would_block(&error) => {}
-            _ => self.meter.owing = false,
+        match self.poll_flush_out(cx) {
+            Poll::Pending => return,
+            Poll::Ready(Ok(())) => {}
+            // Reading goes on: what the peer sent before it went away, its close frame perhaps, is
+            // still to be delivered.
+            Poll::Ready(Err(error)) => self.broken = Some(error.kind()),
         }
+        self.owing = false;
     }
 
     /// Queues a close frame behind everything taken so far and tries to write it. Nothing is taken
@@ -347,9 +295,10 @@ impl Engine {
     pub(crate) fn close(&mut self, cx: &mut Context<'_>, why: &CloseReason) {
         self.lift_write_limit();
         // What fails here fails again, and is reported, when it is flushed.
-        let _ = self.with_bridge(cx, Direction::Write, |context, bridge| {
+        let _ = self.with_bridge(usize::MAX, |context, bridge| {
             context.close(bridge, close::to_send(why))
         });
+        let _ = self.poll_flush_out(cx);
     }
 
     /// Ends our half of the byte stream.
@@ -375,15 +324,15 @@ impl Engine {
         })
     }
 
-    /// Gives back what the buffers have grown to, if nothing is in them. tungstenite's never shrink,
+    /// Gives back what tungstenite's buffers have grown to, if nothing is in them. They never shrink,
     /// so that takes a new state machine; between messages, with nothing to write, it has no state.
     pub(crate) fn rest(&mut self) {
-        let (meter, watch) = (&mut self.meter, self.inbound.watch());
-        if meter.buffered > 0 || meter.unflushed || meter.owing || !watch.is_between_messages() {
+        let watch = self.inbound.watch();
+        if self.waiting || !watch.is_between_messages() {
             return;
         }
         let largest = watch.take_largest();
-        if std::mem::take(&mut meter.grown) || largest > READ_BUFFER as u64 {
+        if mem::take(&mut self.grown) || largest > READ_BUFFER as u64 {
             self.context = WebSocketContext::new(self.role.engine(), Some(self.config));
         }
     }
@@ -392,13 +341,14 @@ impl Engine {
     pub(crate) fn hang_up(&mut self) {
         self.io = None;
         self.inbound.clear();
+        self.outbound.clear();
         let config = WebSocketConfig::default().read_buffer_size(0);
         self.context = WebSocketContext::new(self.role.engine(), Some(config));
     }
 
     /// A message that is larger than the whole buffer is taken when nothing else is in it.
     fn has_room(&self, len: usize) -> bool {
-        self.meter.buffered == 0 || self.meter.buffered.saturating_add(len) <= self.send_buffer
+        self.outbound.len() == 0 || self.outbound.len().saturating_add(len) <= self.send_buffer
     }
 
     fn lift_write_limit(&mut self) {
@@ -406,39 +356,85 @@ impl Engine {
             .set_config(|config| config.max_write_buffer_size = usize::MAX);
     }
 
+    /// From how much outbound on a ping or pong has no room.
+    fn pong_room(&self) -> usize {
+        self.send_buffer.saturating_add(PONG_ROOM)
+    }
+
+    /// Writes what is outbound, and flushes the byte stream.
+    fn poll_flush_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_write_out(cx))?;
+        while self.waiting {
+            self.let_engine_write(usize::MAX);
+            ready!(self.poll_write_out(cx))?;
+        }
+        match &mut self.io {
+            Some(io) => Pin::new(io).poll_flush(cx),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    /// Writes what is outbound.
+    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(kind) = self.broken {
+            return Poll::Ready(Err(kind.into()));
+        }
+        let Some(io) = &mut self.io else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let before = self.outbound.len();
+        let written = self.outbound.poll_write(cx, &mut **io);
+        if self.blocked && self.outbound.len() < before {
+            // There is room again, so the peer has received something. A ping that is behind all
+            // of it cannot be answered in time, and the peer is alive all the same.
+            self.signs.note();
+        }
+        self.blocked = written.is_pending();
+        written
+    }
+
+    /// Takes a client's message, which needs a mask.
+    fn mask(&mut self, message: &Message, len: usize) -> Result<(), Error> {
+        let opcode = match message.kind() {
+            MessageKind::Text => Data::Text,
+            MessageKind::Binary => Data::Binary,
+        };
+        // As a frame, so that text is not checked for UTF-8 again.
+        let frame = Frame::message(message.bytes().clone(), OpCode::Data(opcode), true);
+        self.grown |= len > KEPT_WRITE_BUFFER;
+        self.lift_write_limit();
+        let written = self.with_bridge(usize::MAX, |context, bridge| {
+            context.write(bridge, EngineMessage::Frame(frame))
+        });
+        self.context
+            .set_config(|config| config.max_write_buffer_size = WAITING_ROOM);
+        written.map_err(write_error)
+    }
+
+    /// Takes over what tungstenite has to say, while no more than `room` is outbound.
+    fn let_engine_write(&mut self, room: usize) {
+        let written = self.with_bridge(room, |context, bridge| {
+            context.flush(bridge)?;
+            // If one frame was in the way of another, that one comes now.
+            context.flush(bridge)
+        });
+        // After the close it also fails, to say that this was all.
+        self.waiting = matches!(written, Err(error) if would_block(&error));
+    }
+
     fn with_bridge<T>(
         &mut self,
-        cx: &mut Context<'_>,
-        direction: Direction,
-        run: impl FnOnce(&mut WebSocketContext, &mut Bridge<'_, '_>) -> Result<T, EngineError>,
+        room: usize,
+        run: impl FnOnce(&mut WebSocketContext, &mut Bridge<'_>) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
-        let Some(io) = &mut self.io else {
-            return Err(EngineError::AlreadyClosed);
-        };
         let mut bridge = Bridge {
-            io: &mut **io,
-            cx,
-            meter: &mut self.meter,
-            direction,
+            outbound: &mut self.outbound,
+            room,
             part: &[],
             ended: false,
         };
         run(&mut self.context, &mut bridge)
     }
-}
-
-/// How many bytes a frame has on the wire (RFC 6455, 5.2).
-fn frame_len(payload: usize, role: Role) -> usize {
-    let length = match payload {
-        0..126 => 0,
-        126..65_536 => 2,
-        _ => 8,
-    };
-    let mask = match role {
-        Role::Server => 0,
-        Role::Client => 4,
-    };
-    2 + length + mask + payload
 }
 
 fn would_block(error: &EngineError) -> bool {
@@ -462,47 +458,18 @@ impl Role {
     }
 }
 
-/// The byte stream as the blocking one that tungstenite wants: `Pending` is `WouldBlock`.
-struct Bridge<'a, 'b> {
-    io: &'a mut dyn Io,
-    cx: &'a mut Context<'b>,
-    meter: &'a mut Meter,
-    direction: Direction,
+/// The byte stream as tungstenite sees it: what was read, and room for what is to be written.
+struct Bridge<'a> {
+    outbound: &'a mut Outbound,
+    /// From how much outbound on there is no room.
+    room: usize,
     /// What there is to read.
     part: &'a [u8],
     /// Whether the byte stream has ended behind that.
     ended: bool,
 }
 
-/// What the bridge was made for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Read,
-    Write,
-}
-
-impl Bridge<'_, '_> {
-    /// When a pong cannot be written, reading goes on: what the peer sent before it went away, its
-    /// close frame perhaps, is still to be delivered.
-    fn written<T>(&mut self, result: io::Result<T>, pretend: T) -> io::Result<T> {
-        match result {
-            Err(error) if self.direction == Direction::Read => {
-                self.meter.broken = Some(error.kind());
-                Ok(pretend)
-            }
-            other => other,
-        }
-    }
-
-    fn check(&self) -> io::Result<()> {
-        match self.meter.broken {
-            Some(kind) => Err(kind.into()),
-            None => Ok(()),
-        }
-    }
-}
-
-impl io::Read for Bridge<'_, '_> {
+impl io::Read for Bridge<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.part.is_empty() && !self.ended {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -511,40 +478,16 @@ impl io::Read for Bridge<'_, '_> {
     }
 }
 
-impl io::Write for Bridge<'_, '_> {
+impl io::Write for Bridge<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let written = match self.check() {
-            Err(broken) => Err(broken),
-            Ok(()) => match Pin::new(&mut self.io).poll_write(self.cx, buf) {
-                Poll::Ready(result) => result,
-                Poll::Pending => {
-                    self.meter.blocked = true;
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-            },
-        };
-        if std::mem::take(&mut self.meter.blocked) && written.is_ok() {
-            // There is room again, so the peer has received something. A ping that is behind all
-            // of it cannot be answered in time, and the peer is alive all the same.
-            self.meter.signs.note();
+        if self.outbound.len() >= self.room {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
-        let count = self.written(written, buf.len())?;
-        self.meter.buffered = self.meter.buffered.saturating_sub(count);
-        Ok(count)
+        self.outbound.push(buf);
+        Ok(buf.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let flushed = match self.check() {
-            Err(broken) => Err(broken),
-            Ok(()) => match Pin::new(&mut self.io).poll_flush(self.cx) {
-                Poll::Ready(result) => result,
-                Poll::Pending => {
-                    self.meter.unflushed = true;
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-            },
-        };
-        self.meter.unflushed = false;
-        self.written(flushed, ())
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@ mod config;
 mod engine;
 mod heartbeat;
 mod inbound;
+mod outbound;
 mod proto;
 mod server;
 mod socket;

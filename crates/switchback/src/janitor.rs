@@ -150,6 +150,7 @@ fn address(connection: &Arc<Shared>) -> usize {
 
 /// Holds the janitor only while it works, so that the task ends with the janitor's last user.
 async fn run(janitor: Weak<Janitor>, notify: Arc<Notify>) {
+    let _restart = Restart(janitor.clone());
     loop {
         let Some(next) = janitor.upgrade().map(|janitor| janitor.round()) else {
             return;
@@ -160,6 +161,22 @@ async fn run(janitor: Weak<Janitor>, notify: Arc<Notify>) {
                 let _ = timeout_at(at.into(), notify.notified()).await;
             }
             None => notify.notified().await,
+        }
+    }
+}
+
+/// Lets the next call start the task again, should it end early: with its runtime, or by a panic in
+/// a transport.
+struct Restart(Weak<Janitor>);
+
+impl Drop for Restart {
+    fn drop(&mut self) {
+        if let Some(janitor) = self.0.upgrade() {
+            janitor
+                .state
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .started = false;
         }
     }
 }

@@ -15,7 +15,7 @@ use tower_service::Service;
 use crate::PeerAddr;
 
 /// Serves a tower service, such as an [`Endpoint`](crate::Endpoint) or an axum router, on HTTP/1.1 and
-/// HTTP/2 without TLS, until the future is dropped.
+/// HTTP/2 without TLS, until the future is dropped; connections that were accepted before go on.
 ///
 /// A convenience: an endpoint mounts into any hyper server. Each connection has a task, and each
 /// request a [`PeerAddr`] among its extensions.

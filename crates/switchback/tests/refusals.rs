@@ -14,6 +14,12 @@ async fn every_bad_request_gets_its_own_answer() {
     let cases = [
         ("GET /rt", String::new(), 400, "unknown_transport"),
         (
+            "GET /rt?transport=websocket",
+            String::new(),
+            400,
+            "unknown_transport",
+        ),
+        (
             "GET /rt?transport=carrier-pigeon",
             String::new(),
             400,
@@ -101,8 +107,8 @@ async fn every_bad_request_gets_its_own_answer() {
         (
             "POST /rt?transport=longpoll&first=1",
             "Switchback-Connection: nonsense\n".into(),
-            400,
-            "bad_request",
+            404,
+            "unknown_connection",
         ),
     ];
     for (line, headers, status, error) in cases {

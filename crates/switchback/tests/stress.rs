@@ -8,7 +8,10 @@
 //! `SWITCHBACK_STRESS` sets the rounds of each connection, 60 by default.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(clippy::print_stderr, reason = "a deadlock can be told in no other way")]
+#![allow(
+    clippy::print_stderr,
+    reason = "a deadlock can be told in no other way"
+)]
 
 mod support;
 

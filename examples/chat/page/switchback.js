@@ -293,6 +293,10 @@ export class Switchback extends EventTarget {
       if (why.code === 4001 && this.#link === null) {
         // The server does not want to hear of this session again.
         this.#cancelRace();
+        if (this.#closing) {
+          this.#finish(this.#closing.code, this.#closing.reason);
+          return;
+        }
         this.#renew('unknown');
         this.#reconnectLater();
         return;
@@ -381,6 +385,13 @@ export class Switchback extends EventTarget {
       // The session lives on the old attachment: this server is not the one that has it.
       this.#race.links.add(link);
       this.#fail(link, new Ended(4001, 'the session is not known there'));
+      return;
+    }
+    if (anew && this.#closing) {
+      // The session that was to be closed has ended; the new one is not wanted.
+      this.#race.links.add(link);
+      this.#fail(link, new Ended(1000, 'the session has ended'));
+      this.#finish(this.#closing.code, this.#closing.reason);
       return;
     }
     if (anew) this.#renew(opened.why ?? 'unknown');

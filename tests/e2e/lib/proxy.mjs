@@ -15,7 +15,6 @@ export class Proxy {
   #routes;
   #server;
   #sockets = new Set();
-  #tunnels = new Set();
 
   static async start(routes) {
     const proxy = new Proxy();
@@ -35,14 +34,11 @@ export class Proxy {
     return `127.0.0.1:${this.#server.address().port}`;
   }
 
-  /** Cuts all connections. */
+  /** Cuts all connections and returns how many that were. */
   cut() {
+    const { size } = this.#sockets;
     for (const socket of this.#sockets) socket.destroy();
-  }
-
-  /** Cuts the WebSockets. */
-  cutWebSockets() {
-    for (const socket of this.#tunnels) socket.destroy();
+    return size;
   }
 
   async stop() {
@@ -82,7 +78,6 @@ export class Proxy {
     }
     const onward = connect(Number(port), hostname);
     track(this.#sockets, onward);
-    track(this.#tunnels, socket);
     onward.on('error', () => {});
     for (const [one, other] of [[socket, onward], [onward, socket]]) {
       one.on('close', () => other.destroy());

@@ -344,6 +344,15 @@ impl ClientSession {
         self.advance(now);
     }
 
+    /// Excuses the silence of all attachments: the driver did not read them, because the
+    /// application does not take what has come. Call it before
+    /// [`handle_timeout`](Self::handle_timeout), which then sends pings but judges nobody.
+    pub fn excuse(&mut self, now: Instant) {
+        for attached in &mut self.links {
+            attached.link.excuse(now);
+        }
+    }
+
     /// Returns the attachments whose transports are open.
     pub fn live(&self) -> impl Iterator<Item = u64> {
         self.links.iter().map(|a| a.link.number())

@@ -65,7 +65,7 @@ impl Control {
             "opened" => Self::Opened(from_json(argument).ok_or(bad("opened"))?),
             "select" => Self::Select(number().ok_or(bad("select"))?),
             "ack" => Self::Ack(number().ok_or(bad("ack"))?),
-            "seq" => Self::Seq(number().ok_or(bad("seq"))?),
+            "seq" => Self::Seq(number().filter(|number| *number > 0).ok_or(bad("seq"))?),
             "ping" if argument.is_none() => Self::Ping,
             "ping" => return Err(bad("ping")),
             "pong" if argument.is_none() => Self::Pong,

@@ -200,7 +200,7 @@ fn controls() -> impl Strategy<Value = Control> {
         openeds().prop_map(Control::Opened),
         numbers().prop_map(Control::Select),
         numbers().prop_map(Control::Ack),
-        numbers().prop_map(Control::Seq),
+        numbers().prop_map(|number| Control::Seq(number.max(1))),
         Just(Control::Ping),
         Just(Control::Pong),
         closes().prop_map(Control::Close),

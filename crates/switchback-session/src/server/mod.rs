@@ -365,6 +365,15 @@ impl ServerSession {
         }
     }
 
+    /// Excuses the silence of all attachments: the driver did not read them, because the
+    /// application does not take what has come. Call it before
+    /// [`handle_timeout`](Self::handle_timeout), which then sends pings but judges nobody.
+    pub fn excuse(&mut self, now: Instant) {
+        for link in &mut self.links {
+            link.excuse(now);
+        }
+    }
+
     /// Returns the attachments.
     pub fn live(&self) -> impl Iterator<Item = u64> {
         self.links.iter().map(Link::number)

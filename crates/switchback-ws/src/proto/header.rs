@@ -1,6 +1,11 @@
 //! Frame headers and masks (RFC 6455, 5.2 and 5.3).
 
-use switchback_core::MessageKind;
+use bytes::Bytes;
+use switchback_core::{Message, MessageKind};
+
+/// The first byte of a frame that is a whole message.
+const TEXT: u8 = 0x81;
+const BINARY: u8 = 0x82;
 
 /// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +51,8 @@ impl Header {
     /// fragments, control frames, reserved bits.
     pub(crate) fn whole_message(&self) -> Option<MessageKind> {
         match self.first {
-            0x81 => Some(MessageKind::Text),
-            0x82 => Some(MessageKind::Binary),
+            TEXT => Some(MessageKind::Text),
+            BINARY => Some(MessageKind::Binary),
             _ => None,
         }
     }
@@ -57,6 +62,48 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (first, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
     Some(*first)
+}
+
+/// Returns a message as a frame without a mask: what a server sends.
+pub(crate) fn encode_frame(message: &Message) -> Bytes {
+    let mut frame = Vec::with_capacity(frame_len(message.len(), false));
+    push_header(&mut frame, message);
+    frame.extend_from_slice(message.as_bytes());
+    frame.into()
+}
+
+/// Appends the header of the frame that a message is, without a mask.
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "each length is written where it fits"
+)]
+pub(crate) fn push_header(frame: &mut Vec<u8>, message: &Message) {
+    let first = match message.kind() {
+        MessageKind::Text => TEXT,
+        MessageKind::Binary => BINARY,
+    };
+    match message.len() {
+        len @ 0..126 => frame.extend([first, len as u8]),
+        len @ 126..65_536 => {
+            frame.extend([first, 126]);
+            frame.extend((len as u16).to_be_bytes());
+        }
+        len => {
+            frame.extend([first, 127]);
+            frame.extend((len as u64).to_be_bytes());
+        }
+    }
+}
+
+/// How many bytes a frame has on the wire.
+pub(crate) fn frame_len(payload: usize, masked: bool) -> usize {
+    let length = match payload {
+        0..126 => 0,
+        126..65_536 => 2,
+        _ => 8,
+    };
+    let mask = if masked { 4 } else { 0 };
+    2 + length + mask + payload
 }
 
 /// Masks or unmasks a whole payload.
@@ -102,6 +149,25 @@ mod tests {
             assert!(len <= Header::MAX_LEN);
             assert_eq!((header.payload_len, header.mask), (payload_len, mask));
             assert_eq!(header.whole_message(), kind);
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for len in [0, 1, 125, 126, 127, 65_535, 65_536, 100_000] {
+            for message in [
+                Message::text("x".repeat(len)),
+                Message::binary(vec![b'x'; len]),
+            ] {
+                let frame = encode_frame(&message);
+                let (header, header_len) = Header::parse(&frame).unwrap();
+                assert_eq!(header.payload_len, len as u64);
+                assert_eq!(header.whole_message(), Some(message.kind()));
+                assert_eq!(header.mask, None);
+                assert_eq!(&frame[header_len..], message.as_bytes());
+                assert_eq!(frame.len(), frame_len(len, false));
+                assert_eq!(frame.len() + 4, frame_len(len, true));
+            }
         }
     }
 

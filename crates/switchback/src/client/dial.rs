@@ -11,7 +11,7 @@ use switchback_longpoll::LongPollClient;
 use switchback_session::{Failure, FailureWhy, Hello, Memory};
 use switchback_sse::SseClient;
 
-use super::Client;
+use super::{Client, DEFAULT_TRY_TIMEOUT};
 
 /// The transports of one connection that are being opened.
 ///
@@ -50,10 +50,8 @@ impl Dials {
             .timeouts
             .iter()
             .find(|(other, _)| *other == kind);
-        let future = match timeout {
-            Some((_, timeout)) => within(*timeout, opening),
-            None => opening,
-        };
+        let timeout = timeout.map_or(DEFAULT_TRY_TIMEOUT, |(_, timeout)| *timeout);
+        let future = within(timeout, opening);
         self.pending.push(Dial {
             attachment,
             kind,

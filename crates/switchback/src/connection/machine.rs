@@ -109,6 +109,15 @@ impl Machine {
         }
     }
 
+    /// Excuses the silence of a peer that is not being read.
+    pub(crate) fn excuse(&mut self, now: Instant) {
+        match self {
+            Self::Server(session) => session.excuse(now),
+            Self::Client(session) => session.excuse(now),
+            Self::Plain(_) => {}
+        }
+    }
+
     /// What is sent and not acknowledged, in bytes: what parking this connection costs.
     pub(crate) fn unacknowledged_bytes(&self) -> usize {
         match self {

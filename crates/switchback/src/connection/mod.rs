@@ -150,8 +150,9 @@ impl Connection {
 
     /// Closes the connection: what was sent is delivered first, then the peer is told why and confirms.
     ///
-    /// Messages that arrive meanwhile can be received afterwards. Waits no longer than the close timeout while a
-    /// transport is open.
+    /// Messages that arrive meanwhile can be received afterwards. Waits up to 30 s for room for what
+    /// is queued, then, while a transport is open, until there is no progress for the close timeout;
+    /// without a transport, for as long as the session is parked.
     ///
     /// # Errors
     ///
@@ -162,9 +163,7 @@ impl Connection {
     /// Cancel safe: the close goes on, also when the connection is dropped.
     pub async fn close(&mut self, why: impl Into<CloseReason>) -> Result<(), Error> {
         self.shared.start_close(why.into());
-        let end = std::future::poll_fn(|cx| self.shared.poll_closed(cx)).await;
-        self.shared.stop_waiting();
-        end
+        std::future::poll_fn(|cx| self.shared.poll_closed(cx)).await
     }
 
     /// Returns what the connection is doing now.
@@ -218,7 +217,7 @@ impl Connection {
 
     /// Tells a client that the network may have returned: it tries to reconnect at once, rather than
     /// when its delay ends. Does nothing otherwise.
-    pub fn wake(&self) {
+    pub fn network_changed(&self) {
         self.shared.wake_network();
     }
 }

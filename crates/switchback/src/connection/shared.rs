@@ -49,7 +49,10 @@ pub(crate) trait Observer: Send + Sync {
 /// The driver and the time for which the janitor has been armed.
 struct Timed {
     driver: Driver,
-    armed: Option<Instant>,
+    /// The times at which the janitor comes, the earliest last.
+    armed: Vec<Instant>,
+    /// One of them has passed.
+    due: bool,
     /// Among the endpoint's parked sessions.
     place: Option<u64>,
     ended: bool,
@@ -70,7 +73,8 @@ impl Shared {
             Self {
                 driver: Mutex::new(Timed {
                     driver: Driver::new(machine, dials, settings.inbound),
-                    armed: None,
+                    armed: Vec::new(),
+                    due: false,
                     place: None,
                     ended: false,
                 }),
@@ -103,8 +107,8 @@ impl Shared {
     pub(crate) fn serve(&self, now: Instant) -> bool {
         let mut timed = self.lock();
         self.waker.served();
-        if timed.armed.is_some_and(|armed| armed <= now) {
-            timed.armed = None;
+        while timed.armed.pop_if(|armed| *armed <= now).is_some() {
+            timed.due = true;
         }
         self.drive_for_others(timed, now)
     }
@@ -292,8 +296,9 @@ impl Shared {
         let mut timed = self.lock();
         self.drive(&mut timed, Instant::now());
         let result = condition(&mut timed.driver);
-        if result.is_none() {
-            self.waker.wait(cx.waker());
+        match result {
+            None => self.waker.wait(cx.waker()),
+            Some(_) => self.waker.abandon(),
         }
         result.map_or(Poll::Pending, Poll::Ready)
     }
@@ -354,7 +359,8 @@ impl Shared {
     /// Drives, then tells the world what changed.
     fn drive(&self, timed: &mut Timed, now: Instant) {
         let readable = self.waker.begin();
-        let due = timed.armed.is_none_or(|armed| armed <= now);
+        let passed = timed.armed.last().is_none_or(|armed| *armed <= now);
+        let due = std::mem::take(&mut timed.due) || passed;
         let mut cx = Context::from_waker(&self.task);
         timed
             .driver
@@ -379,8 +385,8 @@ impl Shared {
         if deadline <= now {
             deadline = now + PAUSED;
         }
-        if timed.armed.is_none_or(|armed| deadline < armed) {
-            timed.armed = Some(deadline);
+        if timed.armed.last().is_none_or(|armed| deadline < *armed) {
+            timed.armed.push(deadline);
             self.janitor.arm(deadline, self.this.clone());
         }
     }

@@ -43,6 +43,10 @@ impl Watch {
     ///
     /// Cancel safe.
     pub async fn changed(&mut self) -> Option<State> {
+        let seen = !self.0.has_changed().unwrap_or(false);
+        if seen && matches!(*self.0.borrow(), State::Closed(_)) {
+            return None;
+        }
         self.0.changed().await.ok()?;
         Some(self.current())
     }

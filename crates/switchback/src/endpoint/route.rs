@@ -21,7 +21,7 @@ impl Inner {
     pub(super) async fn route<B>(self: &Arc<Self>, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: std::error::Error + Send + Sync + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         match self.dispatch(request).await {
             Ok(response) => response,
@@ -38,7 +38,7 @@ impl Inner {
     ) -> Result<Response<Body>, Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: std::error::Error + Send + Sync + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let kind = self.kind(&request)?;
         if !self.offers(kind) {
@@ -71,8 +71,13 @@ impl Inner {
             return Ok(TransportKind::WebSocket);
         }
         if let Some(name) = Query::of(request.uri()).get("transport") {
-            return name.parse().map_err(|_| {
-                unknown_transport("the parameter transport must be websocket, sse or longpoll")
+            // A WebSocket is asked for by upgrading, above.
+            let kind = name
+                .parse()
+                .ok()
+                .filter(|kind| *kind != TransportKind::WebSocket);
+            return kind.ok_or_else(|| {
+                unknown_transport("the parameter transport must be sse or longpoll")
             });
         }
         if request.method() == Method::GET && contains(request, &ACCEPT, "text/event-stream") {

@@ -194,10 +194,11 @@ impl Inner {
         }
         let attached =
             shared.with_driver(|driver| driver.attach(now, hello, transport, &mut OsEntropy));
-        match attached {
-            Ok(()) => self.hand_over(&shared, info),
-            Err((_, transport)) => refuse(transport, Refused::Unknown.close_reason()),
+        if let Err((refused, transport)) = attached {
+            // Another transport of the same race was quicker, and the session is in its hands.
+            refuse(transport, refused.close_reason());
         }
+        self.hand_over(&shared, info);
     }
 
     fn shared(

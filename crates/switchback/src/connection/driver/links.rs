@@ -30,6 +30,9 @@ enum Step {
     Ended(Option<Result<CloseReason, Error>>),
 }
 
+/// How many transports may be closing at a time.
+const MAX_CLOSING: usize = 8;
+
 /// How long a transport that is no longer needed may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -45,6 +48,13 @@ impl Driver {
     pub(super) fn begin_close(&mut self, now: Instant, attachment: u64, why: &CloseReason) {
         if let Some(dials) = &mut self.dials {
             dials.cancel(attachment);
+        }
+        // A client that attaches again and again does not pile up what it has left behind.
+        let is_closing = |link: &Link| link.closing.is_some();
+        if self.links.iter().filter(|link| is_closing(link)).count() >= MAX_CLOSING
+            && let Some(oldest) = self.links.iter().position(is_closing)
+        {
+            self.links.remove(oldest);
         }
         for link in &mut self.links {
             if link.attachment == attachment && link.closing.is_none() {
@@ -177,7 +187,14 @@ impl Driver {
         attachment: u64,
         how: Option<Result<CloseReason, Error>>,
     ) {
-        let clean = how.as_ref().and_then(|how| how.as_ref().ok().cloned());
+        let clean = match &how {
+            Some(Ok(why)) => Some(why.clone()),
+            // It would be so again on every transport: the session ends.
+            Some(Err(error)) if error.kind() == ErrorKind::TooLarge => {
+                Some(CloseCode::MESSAGE_TOO_BIG.into())
+            }
+            _ => None,
+        };
         self.machine.detach(now, attachment, clean.clone());
         if let Machine::Plain(_) = self.machine {
             match how {

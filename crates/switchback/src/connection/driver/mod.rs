@@ -54,6 +54,8 @@ pub(crate) struct Driver {
 
 /// How many messages may wait for the application, whatever their size.
 const MAX_INBOUND: usize = 256;
+/// How much room an empty queue keeps after a burst.
+const KEPT_INBOUND: usize = 32;
 /// How many bytes of replies may wait for others that leave in the same write.
 const DEFERRED: usize = 16 * 1024;
 /// Rounds of one drive before it lets others run.
@@ -172,6 +174,9 @@ impl Driver {
             if let Event::Message(message) = &event {
                 self.inbound_bytes -= message.len() + OVERHEAD;
             }
+            if self.inbound.is_empty() && self.inbound.capacity() > KEPT_INBOUND {
+                self.inbound = VecDeque::new();
+            }
             return Poll::Ready(Ok(Some(event)));
         }
         match &mut self.end {
@@ -231,7 +236,10 @@ impl Driver {
         self.readable |= readable;
         self.deferred = 0;
         // An application that does not read must not make its peer look silent.
-        if due && !self.is_full() && self.machine.deadline().is_some_and(|at| at <= now) {
+        if due && self.machine.deadline().is_some_and(|at| at <= now) {
+            if self.is_full() {
+                self.machine.excuse(now);
+            }
             self.machine.handle_timeout(now);
         }
         for round in 0.. {
@@ -286,7 +294,9 @@ impl Driver {
     }
 
     fn push(&mut self, event: Event) {
-        if self.discarding {
+        let message = matches!(event, Event::Message(_));
+        // An application that never reads has the state to look at.
+        if self.discarding || (!message && self.inbound.len() >= MAX_INBOUND) {
             return;
         }
         if let Event::Message(message) = &event {
