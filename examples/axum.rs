@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example axum -- --listen 127.0.0.1:8082`; the endpoint is at `/rt`.
 
+#![expect(clippy::print_stdout, reason = "it says where it listens")]
+
 use std::error::Error;
 use std::net::SocketAddr;
 

@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .map_err(|_| "not connected in time")??;
     let mut run = Run::new(connection);
     let outcome = run.all(messages, cuts).await;
-    run.print(outcome.as_ref().err());
+    run.print(outcome.as_ref().err().map(AsRef::as_ref));
     outcome
 }
 
@@ -137,7 +137,7 @@ impl Run {
         Ok(())
     }
 
-    fn print(&self, error: Option<&Box<dyn Error>>) {
+    fn print(&self, error: Option<&dyn Error>) {
         let transports: Vec<_> = self.transports.iter().map(|kind| kind.name()).collect();
         let state = match self.connection.state() {
             State::Closed(reason) => format!("closed: {reason}"),
@@ -162,7 +162,7 @@ impl Run {
 fn message(number: u64) -> Message {
     let filling = "\r\n data: ü\0 ".repeat(usize::try_from(number % 7).unwrap_or_default());
     let text = format!("{number}:{filling}");
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         Message::text(text)
     } else {
         Message::binary(text.into_bytes())

@@ -5,6 +5,8 @@
 //!
 //! `cargo run --release --example echo -- --listen 127.0.0.1:9001`
 
+#![expect(clippy::print_stdout, reason = "it says where it listens")]
+
 use std::convert::Infallible;
 use std::error::Error;
 

@@ -9,6 +9,8 @@
 //! curl -s "$URL&cursor=0" -H "Switchback-Connection: $ID"
 //! ```
 
+#![expect(clippy::print_stdout, reason = "it says where it listens")]
+
 use std::convert::Infallible;
 use std::error::Error;
 

@@ -3,6 +3,8 @@
 //! `cargo run --example websocket -- --listen 127.0.0.1:9002`, then
 //! `new WebSocket("ws://127.0.0.1:9002")` in the console of a browser.
 
+#![expect(clippy::print_stdout, reason = "it says where it listens")]
+
 use std::convert::Infallible;
 use std::error::Error;
 

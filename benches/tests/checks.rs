@@ -1,6 +1,8 @@
 //! A server that loses, doubles or changes a message fails the run: only then can a run that
 //! succeeds be trusted.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output};

@@ -3,6 +3,8 @@
 //! `cargo run --example dashboard -- --listen 127.0.0.1:8081`, then open the address in a browser,
 //! or `curl -N http://127.0.0.1:8081/events`.
 
+#![expect(clippy::print_stdout, reason = "it says where it listens")]
+
 use std::convert::Infallible;
 use std::error::Error;
 use std::pin::Pin;

@@ -107,8 +107,9 @@ await test('page client: WebSockets that are refused', async ({ defer }) => {
 await test('page client: a proxy that cuts every WebSocket after 300 ms', async ({ defer }) => {
   const proxy = await Proxy.start({ '/': chat.host, '/rt': echo.host });
   defer(() => proxy.stop());
-  proxy.websockets = 300;
   const page = await browser.tab(defer, `http://${proxy.host}/style.css`);
+  proxy.websockets = 300;
+  proxy.head = 2;
   const result = await exchange(page, { messages: 500, cuts: 2 });
   assertWhole(result, 1500);
   // After the second early death it tries something else first.
@@ -176,8 +177,7 @@ await test('chat: three tabs on three transports', async ({ defer }) => {
 await test('chat: a tab is moved by the switch while the others talk', async ({ defer }) => {
   const server = await serve('chat');
   defer(() => server.stop());
-  const [ada, bob] = await tabs(defer, server.host, { Ada: 'auto', Bob: 'auto' });
-  await isOpen(ada, 'websocket');
+  const [ada, bob] = await tabs(defer, server.host, { Ada: 'websocket', Bob: 'auto' });
   let number = 0;
   for (const transport of ['longpoll', 'sse', 'websocket', 'longpoll']) {
     const talking = Promise.all([chatter(bob, number, 40), chatter(ada, number + 1000, 40)]);
@@ -239,6 +239,7 @@ await test('chat: WebSockets that die early: the page settles for something else
   const proxy = await Proxy.start({ '/': server.host });
   defer(() => proxy.stop());
   proxy.websockets = 500;
+  proxy.head = 2;
   const [ada] = await tabs(defer, proxy.host, { Ada: 'auto' });
   const [bob] = await tabs(defer, server.host, { Bob: 'auto' });
   await isOpen(ada, 'sse');
@@ -280,7 +281,7 @@ await test('chat: on a phone, with somebody who asks for a name', async ({ defer
   await screenshot(page, 'chat-phone-hello');
   await page.fill('#name', 'Zoë');
   await page.click('#hello-form button');
-  await isOpen(page, 'websocket');
+  await page.waitForSelector('#state[data-state=open]');
   for (const text of ['A long word: '.concat('x'.repeat(300)), 'and a short one']) {
     await say(page, text);
     await shows(page, text);

@@ -277,7 +277,7 @@ for transport in sse longpoll; do
     refused "POST to an unknown connection of $transport" 404 unknown_connection \
         --header 'Switchback-Connection: AAAAAAAAAAAAAAAAAAAAAA' --data-binary t1:x \
         "$RT?transport=$transport&first=1"
-    refused "POST to a malformed connection of $transport" 400 bad_request \
+    refused "POST to a connection of $transport that was never issued" 404 unknown_connection \
         --header 'Switchback-Connection: no such thing!' --data-binary t1:x \
         "$RT?transport=$transport&first=1"
 

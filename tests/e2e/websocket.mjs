@@ -202,6 +202,59 @@ await test('our client against a server of ws', async ({ defer }) => {
   while ((await closes.next('the close 4001 bye ü', 5_000)) !== '4001 bye ü');
 });
 
+// --- What breaks the protocol -------------------------------------------------------------------
+
+const VIOLATIONS = [
+  ['a frame without a mask', 1002, [0x81, 0x02, 0x68, 0x69]],
+  ['a reserved bit', 1002, masked(0xc1, 'hi')],
+  ['a reserved opcode', 1002, masked(0x83, 'hi')],
+  ['a reserved control opcode', 1002, masked(0x8b, '')],
+  ['a fragmented ping', 1002, masked(0x09, 'hi')],
+  ['a ping of 126 bytes', 1002, [0x89, 0xfe, 0, 126, 0, 0, 0, 0, ...new Uint8Array(126)]],
+  ['a continuation of nothing', 1002, masked(0x80, 'hi')],
+  ['a message inside of another', 1002, [...masked(0x01, 'a'), ...masked(0x81, 'b')]],
+  ['text that is not UTF-8', 1007, masked(0x81, [0xc3, 0x28])],
+  ['text that ends inside of a character', 1007, masked(0x81, [0xe2, 0x82])],
+  ['a surrogate', 1007, masked(0x81, [0xed, 0xa0, 0x80])],
+  ['a close of one byte', 1002, masked(0x88, [3])],
+  ['a close with 1005', 1002, masked(0x88, [3, 0xed])],
+  ['a close with 999', 1002, masked(0x88, [3, 0xe7])],
+  ['a close whose reason is not UTF-8', 1007, masked(0x88, [3, 0xe8, 0xff])],
+  ['a frame of 64 MiB and one byte', 1009, [0x82, 0xff, 0, 0, 0, 0, 4, 0, 0, 1, 0, 0, 0, 0]],
+];
+
+for (const path of ENDPOINTS) {
+  for (const [what, code, frame] of VIOLATIONS) {
+    await test(`raw ${path}: ${what} is answered with ${code}`, async ({ defer }) => {
+      const socket = await open(path);
+      defer(() => socket.terminate());
+      const closed = new Promise((resolve) => {
+        socket.on('close', resolve);
+      });
+      // Past the WebSocket, which would not send that.
+      socket._socket.write(Uint8Array.from(frame));
+      assert.equal(await within(10_000, 'the close', closed), code);
+    });
+  }
+}
+
+for (const [what, frame] of [
+  ['neither control frame nor escape', '\u0001?'],
+  ['a select without a number', '\u0001select'],
+  ['an acknowledgement of what was not sent', '\u0001ack 7'],
+]) {
+  await test(`ws /rt: a session with ${what} is ended with 1002`, async () => {
+    const id = randomBytes(16).toString('base64url');
+    const socket = await open('/rt', ['switchback', `switchback.1.new.${id}.1.1`]);
+    await socket.inbox.next('opened');
+    const closed = new Promise((resolve) => {
+      socket.on('close', resolve);
+    });
+    socket.send(frame);
+    assert.equal(await within(10_000, 'the close', closed), 1002);
+  });
+}
+
 await pinged;
 await echo.stop();
 process.exit();
@@ -227,6 +280,11 @@ async function obey(socket, data, isBinary, ping) {
   } else {
     socket.send(data, { binary: isBinary });
   }
+}
+
+/** A frame with a short payload and a mask of zeros. */
+function masked(first, payload) {
+  return [first, 0x80 | payload.length, 0, 0, 0, 0, ...Buffer.from(payload)];
 }
 
 async function open(path, protocols = [], options = {}, host = echo.host) {

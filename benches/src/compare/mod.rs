@@ -83,7 +83,7 @@ pub(crate) fn run(args: &CompareArgs) -> io::Result<()> {
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} {msg}") {
         bar.set_style(style);
     }
-    let mut results = Results::new(runs);
+    let mut results = Results::default();
     let mut failures = Vec::new();
     for turn in 0..runs {
         for case in &cases {
@@ -97,23 +97,31 @@ pub(crate) fn run(args: &CompareArgs) -> io::Result<()> {
                 bar.inc(1);
             }
         }
+        // After each turn: what is there when somebody ends it early is worth something.
+        save(args, &cases, &results, &cores)?;
     }
     bar.finish_and_clear();
 
-    let text = results.markdown(&cases, &cores.describe(), args.disturbed);
-    fs::write(args.out.join("compare.md"), &text)?;
-    fs::write(args.out.join("runs.jsonl"), results.lines())?;
-    for (name, svg) in results.charts(&cases) {
-        fs::write(args.out.join(name), svg)?;
-    }
     crate::say(format_args!(
-        "{text}\nAll of it is in {}.",
+        "{}\nAll of it is in {}.",
+        results.markdown(&cases, &cores.describe(), args.disturbed),
         args.out.display()
     ));
     if failures.is_empty() {
         return Ok(());
     }
     Err(io::Error::other(failures.join("; ")))
+}
+
+/// Writes report, lines and charts.
+fn save(args: &CompareArgs, cases: &[Case], results: &Results, cores: &Cores) -> io::Result<()> {
+    let text = results.markdown(cases, &cores.describe(), args.disturbed);
+    fs::write(args.out.join("compare.md"), text)?;
+    fs::write(args.out.join("runs.jsonl"), results.lines())?;
+    for (name, svg) in results.charts(cases) {
+        fs::write(args.out.join(name), svg)?;
+    }
+    Ok(())
 }
 
 /// One run, and a second one if the first was disturbed; the quieter counts.

@@ -11,9 +11,8 @@ use crate::report::{Bar, Table, chart};
 use crate::stats::Summary;
 
 /// All runs of all cases.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Results {
-    turns: usize,
     runs: Vec<Run>,
     /// How many runs were done again.
     pub(super) repeated: usize,
@@ -37,14 +36,6 @@ fn figure(case: &Case) -> fn(&Outcome) -> Option<f64> {
 }
 
 impl Results {
-    pub(super) fn new(turns: usize) -> Self {
-        Self {
-            turns,
-            runs: Vec::new(),
-            repeated: 0,
-        }
-    }
-
     pub(super) fn add(&mut self, case: &Case, entry: &Entry, turn: usize, outcome: Outcome) {
         debug_assert_eq!(outcome.server, entry.name);
         self.runs.push(Run {
@@ -91,10 +82,10 @@ impl Results {
         let waited = |run: &&Run| run.outcome.disturbed.is_some_and(|share| share > disturbed);
         let noisy = self.runs.iter().filter(waited).count();
         let mut text = format!(
-            "# Comparison\n\n{} turns over everything; medians, ± half of the range; {cores}. \
+            "# Comparison\n\n{} runs of everything, in turn; medians, ± half of the range; {cores}. \
              {} runs were repeated because a core was taken away, {noisy} of {} are disturbed all the same.\n\
              The ratio is to the first line, turn by turn. Differences below 10 % mean nothing.\n",
-            self.turns,
+            self.runs.last().map_or(0, |run| run.turn + 1),
             self.repeated,
             self.runs.len(),
         );

@@ -61,9 +61,8 @@ impl App {
 }
 
 impl Inner {
-    async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Answer {
-        let path = request.uri().path();
-        match path {
+    async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Result<Answer, Infallible> {
+        Ok(match request.uri().path() {
             "/ws/echo" => self.websocket(&mut request, echo::websocket),
             "/ws/room" => {
                 let room = Arc::clone(&self.room);
@@ -97,7 +96,7 @@ impl Inner {
                 StatusCode::NOT_FOUND,
                 "see switchback-bench serve --help\n".to_owned(),
             ),
-        }
+        })
     }
 
     fn websocket<F>(
@@ -167,7 +166,6 @@ impl Service<Request<Incoming>> for App {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let answer = Arc::clone(&self.0).answer(request);
-        Box::pin(async move { Ok(answer.await) })
+        Box::pin(Arc::clone(&self.0).answer(request))
     }
 }

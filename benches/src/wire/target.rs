@@ -119,7 +119,7 @@ impl Target {
     pub(crate) fn publisher(&self, kind: Kind) -> Box<dyn Wire> {
         match kind {
             Kind::SocketIo | Kind::SocketIoPoll => Box::new(SocketIo::new(self, true)),
-            Kind::Tcp | Kind::Post => self.client(kind, true),
+            Kind::Tcp | Kind::Post => self.client(kind, false),
             _ => self.client(Kind::Ws, true),
         }
     }
@@ -138,7 +138,7 @@ impl Target {
             Kind::SocketIoPoll => Box::new(SocketIoPoll::new(self, false)),
             Kind::NchanPoll => Box::new(NchanPoll::new(target)),
             Kind::Post => Box::new(Post::new(target)),
-            Kind::Tcp => Box::new(WebSocket::without_handshake(target)),
+            Kind::Tcp => Box::new(WebSocket::without_handshake(target, upstream)),
         }
     }
 }

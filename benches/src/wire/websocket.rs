@@ -25,12 +25,13 @@ impl WebSocket {
         }
     }
 
-    /// Frames from the first byte on, without masks: what the floor speaks.
-    pub(super) fn without_handshake(target: Target) -> Self {
+    /// Frames from the first byte on, without masks: what the floor speaks. Where it echoes, a first
+    /// frame takes the place of a handshake: it finds out when the server has the connection.
+    pub(super) fn without_handshake(target: Target, echoes: bool) -> Self {
         Self {
             target,
             session: None,
-            upgraded: true,
+            upgraded: !echoes,
             masked: false,
         }
     }
@@ -71,7 +72,10 @@ impl Wire for WebSocket {
     }
 
     fn begin(&mut self, out: &mut Out) {
-        if self.upgraded {
+        if !self.masked {
+            if !self.upgraded {
+                self.put(10, &[], &mut out[0]);
+            }
             return;
         }
         let protocol = match &self.session {
@@ -97,6 +101,9 @@ impl Wire for WebSocket {
         sink: Sink<'_>,
     ) -> Result<usize, Fault> {
         let mut used = 0;
+        if !self.masked {
+            self.upgraded = true;
+        }
         if !self.upgraded {
             let Some(head) = Head::parse(bytes)? else {
                 return Ok(0);

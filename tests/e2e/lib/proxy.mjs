@@ -7,11 +7,13 @@ import { connect } from 'node:net';
  * Passes requests on by path: `routes` maps prefixes to `host:port`, the longest first.
  *
  * `websockets` says what happens to handshakes: `pass`, `refuse` (502), or a number of ms after which
- * the connection is cut. `requests` collects the heads of all requests.
+ * the connection is cut. The first `head` of them win every race: until then all other requests for
+ * /rt are held back for a second. `requests` collects the heads of all requests.
  */
 export class Proxy {
   requests = [];
   websockets = 'pass';
+  head = 0;
   #routes;
   #server;
   #sockets = new Set();
@@ -19,7 +21,10 @@ export class Proxy {
   static async start(routes) {
     const proxy = new Proxy();
     proxy.#routes = Object.entries(routes).sort(([a], [b]) => b.length - a.length);
-    proxy.#server = createServer((from, to) => proxy.#pass(from, to));
+    proxy.#server = createServer((from, to) => {
+      if (proxy.head === 0 || !from.url.startsWith('/rt')) proxy.#pass(from, to);
+      else setTimeout(() => proxy.#pass(from, to), 1000);
+    });
     proxy.#server.on('upgrade', (from, socket, head) => proxy.#tunnel(from, socket, head));
     proxy.#server.on('connection', (socket) => track(proxy.#sockets, socket));
     // Long requests are the point.
@@ -72,6 +77,7 @@ export class Proxy {
   #tunnel(from, socket, head) {
     const { hostname, port } = this.#backend(from);
     socket.on('error', () => {});
+    if (this.head > 0) this.head -= 1;
     if (this.websockets === 'refuse') {
       socket.end('HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n');
       return;

@@ -259,3 +259,110 @@ async fn buffers_given_back_lose_nothing() {
         written.len()
     );
 }
+
+/// What arrives together is taken apart, what arrives in pieces is put together, in whatever pieces.
+#[tokio::test]
+async fn frames_arrive_in_any_pieces() {
+    let large = "é".repeat(20_000);
+    let middle = "x".repeat(1000);
+    let masked = |first: u8, payload: &[u8]| {
+        let mask = [1, 20, 200, 255];
+        let mut frame = vec![first];
+        match payload.len() {
+            len @ 0..126 => frame.push(0x80 | len as u8),
+            len => {
+                frame.push(0x80 | 126);
+                frame.extend((len as u16).to_be_bytes());
+            }
+        }
+        frame.extend(mask);
+        frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
+        frame
+    };
+    let (first, second) = middle.as_bytes().split_at(300);
+    let stream = [
+        masked(0x81, b"one"),
+        masked(0x82, b""),
+        masked(0x81, large.as_bytes()),
+        // A message in three fragments, a ping and a pong between them.
+        masked(0x01, first),
+        masked(0x89, b"ping"),
+        masked(0x00, b""),
+        masked(0x8a, b"pong"),
+        masked(0x80, second),
+        masked(0x82, &[7; 126]),
+        masked(0x81, b"end"),
+    ]
+    .concat();
+    let expected = [
+        Message::text("one"),
+        Message::binary(Vec::new()),
+        Message::text(large),
+        Message::text(middle),
+        Message::binary(vec![7; 126]),
+        Message::text("end"),
+    ];
+    for size in [1, 2, 3, 7, 100, 4096, 16 * 1024, stream.len()] {
+        let (near, mut far) = tokio::io::duplex(size.max(16));
+        let mut near = WebSocket::from_stream(near, Role::Server, &Config::new());
+        let sending = async {
+            for piece in stream.chunks(size) {
+                far.write_all(piece).await.unwrap();
+                if size < 100 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            let mut pong = [0; 6];
+            far.read_exact(&mut pong).await.unwrap();
+            assert_eq!(pong, *b"\x8a\x04ping");
+            far
+        };
+        let receiving = async {
+            for message in &expected {
+                let received = near.recv().await.unwrap();
+                assert!(received.as_ref() == Some(message), "in pieces of {size}");
+            }
+        };
+        let (far, ()) = soon(async { tokio::join!(sending, receiving) }).await;
+        drop(far);
+        assert!(soon(near.recv()).await.is_err(), "no close");
+    }
+}
+
+/// Shared or copied, in one write or many: the order stays.
+#[tokio::test]
+async fn messages_of_all_sizes_keep_their_order() {
+    for role in [Role::Server, Role::Client] {
+        let (server, client) = narrow(20_000);
+        let (mut from, mut to) = match role {
+            Role::Server => (server, client),
+            Role::Client => (client, server),
+        };
+        let sizes = [
+            0, 3000, 125, 126, 2047, 2048, 70_000, 1, 30_000, 65_535, 65_536,
+        ];
+        let messages: Vec<_> = (0..sizes.len() * 2)
+            .map(|number| {
+                let message = Message::binary(vec![number as u8; sizes[number % sizes.len()]]);
+                if number < sizes.len() {
+                    message
+                } else {
+                    message.prepare()
+                }
+            })
+            .collect();
+        let sending = async {
+            for message in &messages {
+                poll_fn(|cx| from.poll_send(cx, message)).await.unwrap();
+            }
+            from.flush().await.unwrap();
+        };
+        let receiving = async {
+            for message in &messages {
+                let received = to.recv().await.unwrap();
+                assert!(received.as_ref() == Some(message), "{message:?}");
+            }
+        };
+        soon(async { tokio::join!(sending, receiving) }).await;
+    }
+}
