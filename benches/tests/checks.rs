@@ -35,6 +35,10 @@ fn server(trick: Trick) -> String {
 }
 
 fn echo(mut stream: TcpStream, trick: Trick) -> std::io::Result<()> {
+    // What the load generator begins with, in the place of a handshake: a frame without a payload.
+    let mut first = [0; 2];
+    stream.read_exact(&mut first)?;
+    stream.write_all(&first)?;
     for number in 1_u64.. {
         let mut frame = [0; FRAME];
         stream.read_exact(&mut frame)?;
