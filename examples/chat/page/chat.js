@@ -80,19 +80,31 @@ connection.addEventListener('message', ({ data }) => {
   HANDLERS[message.type]?.(message);
 });
 
+// Whether the journal's last word is that the connection is down.
+let down = false;
+
 connection.addEventListener('state', () => {
   showState();
   const { name: state, transport, tries } = connection.state;
+  if (state === 'reconnecting') down = true;
   if (state === 'reconnecting' && tries.length > 0) {
     note(`No transport works: ${tries.map((end) => `${label(end.kind)} ${end.message}`).join(', ')}`);
   } else if (state === 'reconnecting') {
     note('The connection was lost');
   } else if (state === 'open' && me === null) {
     note(`Open on ${label(transport)}`);
+    down = false;
+  } else if (state === 'open') {
+    // Unless it was resumed, which has a line of its own.
+    queueMicrotask(() => {
+      if (down) note(`Open again on ${label(transport)}`);
+      down = false;
+    });
   }
 });
 
 connection.addEventListener('resumed', ({ detail }) => {
+  down = false;
   note(`Resumed on ${label(detail.transport)}, nothing lost`);
 });
 
@@ -307,6 +319,10 @@ function showPeople() {
 
 // --- Small parts --------------------------------------------------------------------------------
 
+document.querySelector('.journal').addEventListener('toggle', () => {
+  $('events').scrollTop = -$('events').scrollHeight; // It grows upwards.
+});
+
 /** A line for the journal; the latest is always in sight. */
 function note(text) {
   const line = document.createElement('li');
@@ -314,6 +330,7 @@ function note(text) {
   line.append(time, text);
   $('events').append(line);
   if ($('events').children.length > JOURNAL) $('events').firstChild.remove();
+  $('events').scrollTop = -$('events').scrollHeight; // It grows upwards.
   $('event').textContent = text;
   $('announcement').textContent = text;
 }

@@ -136,8 +136,11 @@ async function flow({ transport, messages, moves, cuts }) {
     await until('opening', () => connection.state.name === 'open');
     if (moves.length === 0) await send(messages);
     for (const to of moves) {
+      // What the server answers on a transport says that it knows of the move there.
+      await send(1);
+      await receive();
       const before = result.moved.length;
-      const sending = send(messages / moves.length);
+      const sending = send(messages / moves.length - 1);
       connection.transport = to;
       await until(`moving to ${to}`, () => result.moved.length > before);
       await sending;

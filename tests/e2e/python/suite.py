@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import signal
 import time
 import traceback
 
@@ -88,5 +89,12 @@ async def run(program, *args):
 
 def main(suite):
     """Runs a suite and ends this process."""
-    asyncio.run(suite())
+
+    async def run_suite():
+        # So that what was started is ended too.
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
+        await suite()
+
+    asyncio.run(run_suite())
     raise SystemExit(1 if failed else 0)
