@@ -39,11 +39,7 @@ fuzz_target!(|data: &[u8]| {
                     session.handle_timeout(now);
                 }
             }
-            _ => {
-                while session.next_transmit(now, attachment).is_some() {
-                    session.transmitted(now, attachment);
-                }
-            }
+            _ => session.transmit(now, attachment, |_| true),
         }
         while session.poll_event().is_some() {}
         assert!(session.live().count() <= 8, "attachments are bounded");

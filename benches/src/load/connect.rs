@@ -26,7 +26,7 @@ pub(super) struct ConnectArgs {
 
 pub(super) fn run(args: &ConnectArgs) -> Result<Outcome, Fault> {
     let common = &args.common;
-    let mut swarm = Swarm::new()?;
+    let mut swarm = Swarm::new(false)?;
     let mut measure = Measure::with(common.pid, 0.0, 3600.0);
     measure.turn(swarm.traffic);
     let mut slots: Vec<(usize, u64)> = Vec::new();

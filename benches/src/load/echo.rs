@@ -25,7 +25,7 @@ pub(super) struct EchoArgs {
 
 pub(super) fn run(args: &EchoArgs) -> Result<Outcome, Fault> {
     let connections = args.connections as usize;
-    let mut swarm = Swarm::new()?;
+    let mut swarm = Swarm::new(args.timing.spin)?;
     swarm.open(
         &args.common.url,
         args.common.kind,

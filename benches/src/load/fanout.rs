@@ -47,7 +47,7 @@ impl Publishing {
 
 pub(super) fn run(args: &FanOutArgs) -> Result<Outcome, Fault> {
     let subscribers = args.connections as usize;
-    let mut swarm = Swarm::new()?;
+    let mut swarm = Swarm::new(args.timing.spin)?;
     swarm.open(
         &args.common.url,
         args.common.kind,

@@ -45,7 +45,7 @@ pub(super) fn run(args: &IdleArgs) -> Result<Outcome, Fault> {
         || process::resident(pid).ok_or_else(|| Fault::System(format!("no process {pid}")));
     let upstream = !args.publishing.is_given();
     let begin = Instant::now();
-    let mut swarm = Swarm::new()?;
+    let mut swarm = Swarm::new(false)?;
     swarm.open(&common.url, common.kind, upstream, FIRST, |_| ())?;
     settle(&mut swarm, args.settle)?;
     let before = resident()?;

@@ -68,6 +68,10 @@ pub(crate) struct Timing {
     /// Seconds before that
     #[arg(long, default_value_t = 0.5)]
     warm_up: f64,
+    /// Never sleeps. For a load generator that has a core to itself: to wake it up would be work of
+    /// the server's core, which no remote client asks for
+    #[arg(long)]
+    spin: bool,
 }
 
 pub(crate) fn run(args: &LoadArgs) -> Result<(), Fault> {

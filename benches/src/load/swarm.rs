@@ -31,6 +31,8 @@ pub(super) struct Swarm {
     space: Vec<u8>,
     pub(super) traffic: Traffic,
     ticked: Instant,
+    /// Looks again and again instead of sleeping.
+    spin: bool,
 }
 
 struct Client {
@@ -42,7 +44,7 @@ struct Client {
 }
 
 impl Swarm {
-    pub(super) fn new() -> Result<Self, Fault> {
+    pub(super) fn new(spin: bool) -> Result<Self, Fault> {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
@@ -51,6 +53,7 @@ impl Swarm {
             space: vec![0; READ_SIZE],
             traffic: Traffic::default(),
             ticked: Instant::now(),
+            spin,
         })
     }
 
@@ -136,12 +139,7 @@ impl Swarm {
         timeout: Duration,
         handler: &mut impl Handler,
     ) -> Result<(), Fault> {
-        match self.poll.poll(&mut self.events, Some(timeout)) {
-            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
-                return Err(error.into());
-            }
-            _ => {}
-        }
+        self.wait(timeout)?;
         for event in &self.events {
             let (index, lane) = (event.token().0 / 2, event.token().0 % 2);
             // It may be of a client that is gone.
@@ -163,6 +161,22 @@ impl Swarm {
             }
         }
         Ok(())
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Result<(), Fault> {
+        let begun = Instant::now();
+        let nap = if self.spin { Duration::ZERO } else { timeout };
+        loop {
+            match self.poll.poll(&mut self.events, Some(nap)) {
+                Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
+                    return Err(error.into());
+                }
+                _ => {}
+            }
+            if !self.spin || !self.events.is_empty() || begun.elapsed() >= timeout {
+                return Ok(());
+            }
+        }
     }
 
     /// Lets a scenario send on one client.

@@ -8,23 +8,31 @@ use crate::{Error, ErrorKind};
 
 /// One application message: a Unicode string or a byte string of any length, empty included.
 ///
-/// A message is immutable and cheap to clone: clones share the payload. Every transport delivers
+/// A message is immutable and cheap to clone: it is one pointer, and clones share the payload. Every transport delivers
 /// it bit for bit as it was sent, and keeps text apart from binary.
 ///
 /// A message that goes to many connections is [prepared](Message::prepare) first: it then carries
 /// one slot per [wire form](WireForm), so that each form is encoded once, whatever the number of
 /// receivers.
 #[derive(Clone)]
-pub struct Message {
+pub struct Message(Arc<Inner>);
+
+/// One pointer to all of it: queues and replay buffers hold messages by the thousand, for each of
+/// many connections, and what does not fit into the caches of the processor costs more than the
+/// allocation.
+struct Inner {
     payload: Payload,
-    prepared: Option<Arc<Prepared>>,
+    /// Set once the message is prepared.
+    forms: OnceLock<Box<Forms>>,
 }
 
-#[derive(Clone)]
 enum Payload {
     Text(ByteString),
     Binary(Bytes),
 }
+
+/// The encodings that clones share, by [`WireForm`].
+type Forms = [OnceLock<Bytes>; 3];
 
 /// Whether a [`Message`] is text or binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,11 +53,6 @@ pub enum WireForm {
     SseEvent,
     /// A record of a batch, as long-polls and POSTs carry it (`docs/protocol.md`, "Batches").
     BatchRecord,
-}
-
-#[derive(Default)]
-struct Prepared {
-    forms: [OnceLock<Bytes>; 3],
 }
 
 impl Message {
@@ -94,7 +97,7 @@ impl Message {
 
     /// Tells text from binary.
     pub fn kind(&self) -> MessageKind {
-        match self.payload {
+        match &self.0.payload {
             Payload::Text(_) => MessageKind::Text,
             Payload::Binary(_) => MessageKind::Binary,
         }
@@ -112,7 +115,7 @@ impl Message {
 
     /// Borrows the text; `None` for a binary message.
     pub fn as_text(&self) -> Option<&str> {
-        match &self.payload {
+        match &self.0.payload {
             Payload::Text(text) => Some(text),
             Payload::Binary(_) => None,
         }
@@ -125,7 +128,7 @@ impl Message {
 
     /// Borrows the shared payload, so that it can be cloned without a copy.
     pub fn bytes(&self) -> &Bytes {
-        match &self.payload {
+        match &self.0.payload {
             Payload::Text(text) => text.as_bytes(),
             Payload::Binary(bytes) => bytes,
         }
@@ -133,21 +136,24 @@ impl Message {
 
     /// Takes the payload out.
     pub fn into_bytes(self) -> Bytes {
-        match self.payload {
-            Payload::Text(text) => text.into_bytes(),
-            Payload::Binary(bytes) => bytes,
+        match Arc::try_unwrap(self.0) {
+            Ok(inner) => match inner.payload {
+                Payload::Text(text) => text.into_bytes(),
+                Payload::Binary(bytes) => bytes,
+            },
+            Err(shared) => Self(shared).bytes().clone(),
         }
     }
 
-    /// Takes the text out, without a copy where the bytes are not shared.
+    /// Takes the text out.
     ///
     /// # Errors
     ///
     /// Gives the message back when it is binary.
     pub fn into_text(self) -> Result<String, Self> {
-        match self.payload {
-            Payload::Text(text) => Ok(String::from(&*text)),
-            Payload::Binary(_) => Err(self),
+        match self.as_text() {
+            Some(text) => Ok(text.to_owned()),
+            None => Err(self),
         }
     }
 
@@ -163,16 +169,16 @@ impl Message {
 
     /// Makes this message share its encodings: what one clone encodes, all clones send.
     ///
-    /// Costs one allocation. Worth it from the second receiver on.
+    /// Holds for all clones, those made before too. Costs one allocation. Worth it from the second receiver on.
     #[must_use]
-    pub fn prepare(mut self) -> Self {
-        self.prepared.get_or_insert_default();
+    pub fn prepare(self) -> Self {
+        self.0.forms.get_or_init(Default::default);
         self
     }
 
     /// Tells whether this message shares its encodings.
     pub fn is_prepared(&self) -> bool {
-        self.prepared.is_some()
+        self.0.forms.get().is_some()
     }
 
     /// Returns this message in a wire form: from its slot if it is prepared and any clone was
@@ -180,9 +186,9 @@ impl Message {
     ///
     /// For transports. All callers of one `form` must encode alike.
     pub fn encoded(&self, form: WireForm, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
-        match &self.prepared {
-            Some(prepared) => {
-                let slot = &prepared.forms[match form {
+        match self.0.forms.get() {
+            Some(forms) => {
+                let slot = &forms[match form {
                     WireForm::WebSocketFrame => 0,
                     WireForm::SseEvent => 1,
                     WireForm::BatchRecord => 2,
@@ -194,10 +200,10 @@ impl Message {
     }
 
     fn from_payload(payload: Payload) -> Self {
-        Self {
+        Self(Arc::new(Inner {
             payload,
-            prepared: None,
-        }
+            forms: OnceLock::new(),
+        }))
     }
 }
 
@@ -276,6 +282,12 @@ mod tests {
         assert_eq!(first, second);
         let other = copy.encoded(WireForm::BatchRecord, |_| Bytes::from_static(b"other"));
         assert_eq!(other, "other");
+    }
+
+    /// Queues and replay buffers hold messages by the thousand.
+    #[test]
+    fn is_small() {
+        assert_eq!(size_of::<Message>(), size_of::<usize>());
     }
 
     #[test]

@@ -42,6 +42,13 @@ pub trait Transport: fmt::Debug + Send + Unpin {
     /// Nothing is lost when the caller goes away after `Pending`.
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>>;
 
+    /// Tells whether something that was received already waits in this transport, so that
+    /// [`poll_recv`](Self::poll_recv) may give a message without reading: whoever replies may hold
+    /// the flush back until then. `None`: this transport cannot tell, the default.
+    fn has_buffered(&self) -> Option<bool> {
+        None
+    }
+
     /// Takes a message into the send buffer. `Pending`: the buffer is full and the message was not
     /// taken; the call has tried to make room by writing.
     ///
@@ -85,6 +92,10 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
         (**self).poll_recv(cx)
     }
 
+    fn has_buffered(&self) -> Option<bool> {
+        (**self).has_buffered()
+    }
+
     fn poll_send(&mut self, cx: &mut Context<'_>, message: &Message) -> Poll<Result<(), Error>> {
         (**self).poll_send(cx, message)
     }
@@ -109,6 +120,10 @@ impl<T: Transport + ?Sized> Transport for &mut T {
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
         (**self).poll_recv(cx)
+    }
+
+    fn has_buffered(&self) -> Option<bool> {
+        (**self).has_buffered()
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, message: &Message) -> Poll<Result<(), Error>> {

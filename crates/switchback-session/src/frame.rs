@@ -38,10 +38,16 @@ impl Frame {
     ///
     /// A text begins with U+0001 and is neither a control frame nor escaped, or a known control
     /// frame is malformed or larger than 4 KiB.
+    #[inline]
     pub fn decode(message: Message) -> Result<Self, ProtocolError> {
-        if !begins_with_escape(&message) {
-            return Ok(Self::Message(message));
+        if begins_with_escape(&message) {
+            return Self::decode_escaped(message);
         }
+        Ok(Self::Message(message))
+    }
+
+    #[cold]
+    fn decode_escaped(message: Message) -> Result<Self, ProtocolError> {
         match message.as_bytes().get(1) {
             Some(&ESCAPE) => Ok(Self::Message(unescape(message))),
             Some(b'a'..=b'z') => {
@@ -59,10 +65,16 @@ impl Frame {
 
 /// Makes a message of the application fit for an attachment: puts U+0001 before a text that begins
 /// with it, and leaves every other message as it is, its prepared encodings included.
+#[inline]
 pub fn escape(message: Message) -> Message {
-    if !begins_with_escape(&message) {
-        return message;
+    if begins_with_escape(&message) {
+        return add_escape(&message);
     }
+    message
+}
+
+#[cold]
+fn add_escape(message: &Message) -> Message {
     let text = message.as_text().unwrap_or_default();
     Message::text(format!("\u{1}{text}"))
 }
@@ -77,7 +89,9 @@ pub(crate) fn unescape(message: Message) -> Message {
     Message::text_from_bytes(rest).unwrap_or(message)
 }
 
-fn begins_with_escape(message: &Message) -> bool {
+/// Tells whether a message is more than what the application sent.
+#[inline]
+pub(crate) fn begins_with_escape(message: &Message) -> bool {
     message.is_text() && message.as_bytes().first() == Some(&ESCAPE)
 }
 

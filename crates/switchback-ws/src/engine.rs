@@ -116,6 +116,11 @@ impl Engine {
         &mut self.signs
     }
 
+    /// Tells whether more was read than was looked at.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.inbound.has_unread()
+    }
+
     /// Reads the next thing; writes and flushes the answers to what was read before.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Input, Failure>> {
         self.flush_owed(cx);

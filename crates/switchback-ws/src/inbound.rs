@@ -20,7 +20,7 @@ use crate::proto::watch::FrameWatch;
 use crate::socket::Role;
 
 /// How much is read at once.
-const SPACE: usize = 16 * 1024;
+const SPACE: usize = 64 * 1024;
 /// How much is read at once at least, however little the application wants to be held for it.
 const MIN_READ: usize = 1024;
 

@@ -299,6 +299,10 @@ impl Transport for WebSocket {
         }
     }
 
+    fn has_buffered(&self) -> Option<bool> {
+        Some(matches!(self.state, State::Open) && self.engine.has_unread())
+    }
+
     fn poll_send(&mut self, cx: &mut Context<'_>, message: &Message) -> Poll<Result<(), Error>> {
         match self.state {
             State::Open => self.engine.poll_write(cx, message),

@@ -34,8 +34,7 @@ use ending::ending;
 ///   [`Action::Start`] by [`opened`](Self::opened) or [`failed`](Self::failed);
 /// - pass on what [`poll_event`](Self::poll_event) gives;
 /// - for each attachment in [`live`](Self::live) whose transport has room, hand over what
-///   [`next_transmit`](Self::next_transmit) gives and confirm each with
-///   [`transmitted`](Self::transmitted), then flush;
+///   [`transmit`](Self::transmit) offers, then flush;
 /// - call [`handle_timeout`](Self::handle_timeout) at [`deadline`](Self::deadline).
 ///
 /// Calls for an attachment that is not live any more do nothing.
@@ -123,6 +122,12 @@ impl ClientSession {
         self.events.pop_front()
     }
 
+    /// Tells whether [`poll_action`](Self::poll_action) or [`poll_event`](Self::poll_event) has
+    /// something to give.
+    pub fn has_events(&self) -> bool {
+        !self.actions.is_empty() || !self.events.is_empty()
+    }
+
     /// The transport of an attachment has opened: its handshake succeeded.
     pub fn opened(&mut self, now: Instant, attachment: u64) {
         let Some(kind) = self.choice.attempt(attachment) else {
@@ -180,6 +185,7 @@ impl ClientSession {
     ///
     /// The server broke the protocol. The session has ended (`Closed` says so); close this
     /// transport with the error's [`close_reason`](ProtocolError::close_reason).
+    #[inline]
     pub fn receive(
         &mut self,
         now: Instant,
@@ -211,22 +217,40 @@ impl ClientSession {
         }
     }
 
-    /// Returns what to put onto the transport of an attachment next.
-    pub fn next_transmit(&mut self, now: Instant, attachment: u64) -> Option<&Message> {
-        let index = self.position(attachment)?;
-        let is_carrier = self.current == Some(attachment);
-        let link = &mut self.links[index].link;
-        self.delivery.next_transmit(now, link, is_carrier)
+    /// Offers to `take` what is to go onto the transport of an attachment, one message after the
+    /// other, until nothing is left or `take` refuses one by `false`: that one is offered again the
+    /// next time, unless something else has become more urgent.
+    pub fn transmit(&mut self, now: Instant, attachment: u64, take: impl FnMut(&Message) -> bool) {
+        self.transmit_from(now, attachment, &mut std::iter::empty(), take);
     }
 
-    /// The transport of an attachment took what [`next_transmit`](Self::next_transmit) gave last.
-    pub fn transmitted(&mut self, now: Instant, attachment: u64) {
-        if let Some(index) = self.position(attachment) {
-            self.delivery.transmitted(now, &mut self.links[index].link);
-            if self.delivery.closing.is_closing() {
-                self.conclude(now);
-            }
+    /// [Sends](Self::send) messages and [transmits](Self::transmit) them at once, in one go. Takes no
+    /// more out of the iterator than there is room for, and nothing where the attachment does not
+    /// carry messages: [`send_from`](Self::send_from) takes what is left as far as it can be kept.
+    #[inline]
+    pub fn transmit_from(
+        &mut self,
+        now: Instant,
+        attachment: u64,
+        messages: &mut impl Iterator<Item = Message>,
+        take: impl FnMut(&Message) -> bool,
+    ) {
+        let Some(index) = self.position(attachment) else {
+            return;
+        };
+        let is_carrier = self.current == Some(attachment);
+        let link = &mut self.links[index].link;
+        self.delivery
+            .transmit(now, link, is_carrier, messages, take);
+        if self.delivery.closing.is_closing() {
+            self.conclude(now);
         }
+    }
+
+    /// Tells whether [`transmit`](Self::transmit) has an acknowledgement for which the peer waits: for
+    /// drivers that put off calling it.
+    pub fn is_ack_due(&self, now: Instant) -> bool {
+        self.delivery.is_ack_due(now)
     }
 
     /// Numbers a message and keeps it until the server has acknowledged it, also while the client
@@ -241,6 +265,13 @@ impl ClientSession {
             return Err(message);
         }
         self.delivery.send(message)
+    }
+
+    /// [Sends](Self::send) messages for as long as there is room; takes no more out of the iterator.
+    pub fn send_from(&mut self, messages: &mut impl Iterator<Item = Message>) {
+        if !self.closed {
+            self.delivery.send_from(messages);
+        }
     }
 
     /// Tells whether [`send`](Self::send) would take a message. While the server ends a session and
@@ -442,11 +473,11 @@ impl ClientSession {
         link.note_rx(now);
         match Frame::decode(message)? {
             Frame::Message(message) => {
-                let message = self.delivery.receive(now, link, message)?;
-                if message.is_some() {
+                let is_new = self.delivery.receive(now, link, message.len())?;
+                if is_new && self.delivery.closing.is_closing() {
                     self.extend_closing(now);
                 }
-                return Ok(message);
+                return Ok(is_new.then_some(message));
             }
             Frame::Control(Control::Ack(received)) => {
                 self.delivery.acknowledged(received)?;

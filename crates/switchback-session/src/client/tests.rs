@@ -83,10 +83,10 @@ impl Bench {
 
     fn sends(&mut self, attachment: u64) -> Vec<String> {
         let mut texts = Vec::new();
-        while let Some(message) = self.session.next_transmit(self.now, attachment) {
+        self.session.transmit(self.now, attachment, |message| {
             texts.push(message.as_text().unwrap().replace('\u{1}', "^"));
-            self.session.transmitted(self.now, attachment);
-        }
+            true
+        });
         texts
     }
 

@@ -48,6 +48,7 @@ impl Acks {
 
     /// A message came. Those that were received before count too: that they are replayed means
     /// that the peer does not have the acknowledgement.
+    #[inline]
     pub(crate) fn count(&mut self, now: Instant, bytes: usize) {
         self.messages += 1;
         self.bytes += bytes as u64;
@@ -63,6 +64,7 @@ impl Acks {
         self.messages > 0
     }
 
+    #[inline]
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.due || self.at.is_some_and(|at| at <= now)
     }

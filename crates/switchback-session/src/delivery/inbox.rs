@@ -7,17 +7,21 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Takes a message of this number. `false`: it was received before, on this attachment or
-    /// another.
-    pub(crate) fn take(&mut self, number: u64) -> Result<bool, ProtocolError> {
+    /// Tells whether a message of this number is the next. `false`: it was received before, on this
+    /// attachment or another.
+    #[inline]
+    pub(crate) fn peek(&self, number: u64) -> Result<bool, ProtocolError> {
         let expected = self.received + 1;
         if number > expected {
             return Err(ProtocolError::Gap { expected, number });
         }
-        if number == expected {
-            self.received = number;
-        }
         Ok(number == expected)
+    }
+
+    /// The next message was received.
+    #[inline]
+    pub(crate) fn advance(&mut self) {
+        self.received += 1;
     }
 
     /// Returns the number of the last message received.

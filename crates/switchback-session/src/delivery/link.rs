@@ -21,10 +21,6 @@ pub(crate) struct Link {
     pub(super) ping: bool,
     pub(super) pong: bool,
     pub(super) close_sent: bool,
-    /// What was offered to the transport last.
-    pub(super) offer: Offer,
-    /// The control frame that was offered last.
-    pub(super) scratch: Option<Message>,
     last_rx: Instant,
     last_tx: Instant,
     /// When a ping was queued that nothing has answered yet.
@@ -32,20 +28,6 @@ pub(crate) struct Link {
     /// When to look after the heartbeat again. It is not moved by every message, so that a driver
     /// need not set its timer for each.
     check_at: Instant,
-}
-
-/// What an attachment is to carry next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Offer {
-    Nothing,
-    Opened,
-    Select(u64),
-    Ping,
-    Pong,
-    Ack(u64),
-    Seq(u64),
-    Data(u64),
-    Close,
 }
 
 impl Link {
@@ -62,8 +44,6 @@ impl Link {
             ping: false,
             pong: false,
             close_sent: false,
-            offer: Offer::Nothing,
-            scratch: None,
             last_rx: now,
             last_tx: now,
             pinged: None,
@@ -101,6 +81,7 @@ impl Link {
     }
 
     /// Anything came: a sign of life.
+    #[inline]
     pub(crate) fn note_rx(&mut self, now: Instant) {
         self.last_rx = now;
         self.pinged = None;
@@ -111,6 +92,7 @@ impl Link {
         self.note_rx(now);
     }
 
+    #[inline]
     pub(super) fn note_tx(&mut self, now: Instant) {
         self.last_tx = now;
     }

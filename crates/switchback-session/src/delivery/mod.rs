@@ -8,6 +8,7 @@ mod closing;
 mod inbox;
 mod link;
 mod outbox;
+mod sent;
 
 use std::time::Instant;
 
@@ -16,7 +17,6 @@ use switchback_core::Message;
 pub(crate) use ack::AckPolicy;
 pub(crate) use closing::Closing;
 pub(crate) use link::Link;
-use link::Offer;
 
 use crate::{Close, Config, Control, ProtocolError};
 use ack::Acks;
@@ -59,6 +59,13 @@ impl Delivery {
         self.outbox.push(message)
     }
 
+    /// Numbers and keeps messages for as long as there is room.
+    pub(crate) fn send_from(&mut self, messages: &mut impl Iterator<Item = Message>) {
+        if !self.closing.is_closing() {
+            self.outbox.push_from(messages);
+        }
+    }
+
     pub(crate) fn is_writable(&self) -> bool {
         !self.closing.is_closing() && self.outbox.has_room()
     }
@@ -73,20 +80,37 @@ impl Delivery {
         Ok(())
     }
 
-    /// A message of the application came on a link. `None`: it came before.
+    /// The next message of the application, of so many bytes, came on a link of a session that is not
+    /// closing: the short way. `false`: something is different, and nothing has changed.
+    #[inline]
+    pub(crate) fn receive_next(&mut self, now: Instant, link: &mut Link, bytes: usize) -> bool {
+        let short = !self.closing.is_closing() && matches!(self.inbox.peek(link.rx), Ok(true));
+        if short {
+            link.note_rx(now);
+            link.rx += 1;
+            self.inbox.advance();
+            self.acks.count(now, bytes);
+        }
+        short
+    }
+
+    /// A message of the application, of so many bytes, came on a link. `false`: it came before.
     pub(crate) fn receive(
         &mut self,
         now: Instant,
         link: &mut Link,
-        message: Message,
-    ) -> Result<Option<Message>, ProtocolError> {
-        let is_new = self.inbox.take(link.rx)?;
-        if is_new && self.closing.peer().is_some() {
-            return Err(ProtocolError::AfterClose);
+        bytes: usize,
+    ) -> Result<bool, ProtocolError> {
+        let is_new = self.inbox.peek(link.rx)?;
+        if is_new {
+            self.inbox.advance();
+            if self.closing.peer().is_some() {
+                return Err(ProtocolError::AfterClose);
+            }
         }
         link.rx += 1;
-        self.acks.count(now, message.len());
-        Ok(is_new.then_some(message))
+        self.acks.count(now, bytes);
+        Ok(is_new)
     }
 
     /// `close` came. `true`: for the first time.
@@ -113,105 +137,113 @@ impl Delivery {
             && !self.acks.is_pending()
     }
 
-    /// Returns what the link is to carry next; the same until something has changed. Messages,
+    /// Offers to `take` what the link is to carry, one message after the other, until nothing is left
+    /// or `take` returns `false` and has not taken it. Messages, those of `more` behind the others,
     /// acknowledgements and `close` go onto the carrier only.
-    pub(crate) fn next_transmit<'a>(
-        &'a self,
+    pub(crate) fn transmit(
+        &mut self,
         now: Instant,
-        link: &'a mut Link,
+        link: &mut Link,
         is_carrier: bool,
-    ) -> Option<&'a Message> {
-        let offer = self.choose(now, link, is_carrier);
-        if offer != link.offer {
-            link.offer = offer;
-            link.scratch = None;
+        more: &mut impl Iterator<Item = Message>,
+        mut take: impl FnMut(&Message) -> bool,
+    ) {
+        if let Some(opened) = &link.opened {
+            if !take(opened) {
+                return;
+            }
+            link.opened = None;
+            link.note_tx(now);
         }
-        if let Offer::Data(number) = offer {
-            return self.outbox.get(number);
-        }
-        if link.scratch.is_none() {
-            link.scratch = self.control(link, offer);
-        }
-        link.scratch.as_ref()
-    }
-
-    fn choose(&self, now: Instant, link: &Link, is_carrier: bool) -> Offer {
-        if link.opened.is_some() {
-            return Offer::Opened;
-        }
-        if link.select {
-            return Offer::Select(self.inbox.received());
-        }
-        if link.pong {
-            return Offer::Pong;
-        }
-        if link.ping {
-            return Offer::Ping;
+        while let Some(control) = self.next_control(now, link, is_carrier) {
+            if !self.transmit_control(now, link, control, &mut take) {
+                return;
+            }
         }
         if !is_carrier {
-            return Offer::Nothing;
-        }
-        let ack = Offer::Ack(self.inbox.received());
-        if self.acks.is_due(now) {
-            return ack;
+            return;
         }
         // What was acknowledged meanwhile is skipped. What this link took before is not repeated,
         // even when another was the carrier in between: it lives, so it delivers.
         let number = link.cursor.max(self.outbox.first());
-        if number <= self.outbox.last() {
-            if number == link.implied {
-                return Offer::Data(number);
+        if number != link.implied {
+            let queued = number <= self.outbox.last();
+            if queued && !self.transmit_control(now, link, Control::Seq(number), &mut take) {
+                return;
             }
-            return Offer::Seq(number);
+        }
+        if number == link.implied {
+            let next = if self.closing.is_closing() {
+                let none = &mut std::iter::empty();
+                self.outbox.transmit(number, none, &mut take)
+            } else {
+                self.outbox.transmit(number, more, &mut take)
+            };
+            if next > number {
+                link.cursor = next;
+                link.implied = next;
+                link.note_tx(now);
+            }
+            if next <= self.outbox.last() {
+                return;
+            }
         }
         if self.closing.is_closing() && !link.close_sent {
             // The acknowledgement goes first, so that the peer, when it has the close, knows
             // everything that this side knows.
-            return if self.acks.is_pending() {
-                ack
-            } else {
-                Offer::Close
-            };
+            if self.acks.is_pending() {
+                let ack = Control::Ack(self.inbox.received());
+                if !self.transmit_control(now, link, ack, &mut take) {
+                    return;
+                }
+            }
+            if let Some(close) = self.closing.outgoing(self.outbox.last()) {
+                self.transmit_control(now, link, Control::Close(close), &mut take);
+            }
         }
-        Offer::Nothing
     }
 
-    fn control(&self, link: &Link, offer: Offer) -> Option<Message> {
-        let control = match offer {
-            Offer::Nothing | Offer::Data(_) => return None,
-            Offer::Opened => return link.opened.clone(),
-            Offer::Select(received) => Control::Select(received),
-            Offer::Ping => Control::Ping,
-            Offer::Pong => Control::Pong,
-            Offer::Ack(received) => Control::Ack(received),
-            Offer::Seq(number) => Control::Seq(number),
-            Offer::Close => Control::Close(self.closing.outgoing(self.outbox.last())?),
-        };
-        Some(control.encode())
+    /// What goes before messages.
+    fn next_control(&self, now: Instant, link: &Link, is_carrier: bool) -> Option<Control> {
+        if link.select {
+            return Some(Control::Select(self.inbox.received()));
+        }
+        if link.pong {
+            return Some(Control::Pong);
+        }
+        if link.ping {
+            return Some(Control::Ping);
+        }
+        if is_carrier && self.acks.is_due(now) {
+            return Some(Control::Ack(self.inbox.received()));
+        }
+        None
     }
 
-    /// The transport took what was offered last.
-    pub(crate) fn transmitted(&mut self, now: Instant, link: &mut Link) {
-        link.note_tx(now);
-        link.scratch = None;
-        match std::mem::replace(&mut link.offer, Offer::Nothing) {
-            Offer::Nothing => {}
-            Offer::Opened => link.opened = None,
-            Offer::Select(received) => {
+    fn transmit_control(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        control: Control,
+        take: &mut impl FnMut(&Message) -> bool,
+    ) -> bool {
+        if !take(&control.encode()) {
+            return false;
+        }
+        match control {
+            Control::Select(received) => {
                 link.select = false;
                 self.told(received);
             }
-            Offer::Ping => link.ping = false,
-            Offer::Pong => link.pong = false,
-            Offer::Ack(received) => self.told(received),
-            Offer::Seq(number) => link.implied = number,
-            Offer::Data(number) => {
-                link.cursor = number + 1;
-                link.implied = number + 1;
-                self.outbox.note_transmitted(number);
-            }
-            Offer::Close => link.close_sent = true,
+            Control::Ack(received) => self.told(received),
+            Control::Ping => link.ping = false,
+            Control::Pong => link.pong = false,
+            Control::Seq(number) => link.implied = number,
+            Control::Close(_) => link.close_sent = true,
+            Control::Opened(_) => {}
         }
+        link.note_tx(now);
+        true
     }
 
     /// The peer was told how far it was received, which may be behind by now.
@@ -219,6 +251,11 @@ impl Delivery {
         if received == self.inbox.received() {
             self.acks.done();
         }
+    }
+
+    #[inline]
+    pub(crate) fn is_ack_due(&self, now: Instant) -> bool {
+        self.acks.is_due(now)
     }
 
     /// When the next acknowledgement is due; only an attachment can carry it.

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 
 use switchback_core::Message;
 
+use super::sent::Sent;
 use crate::Config;
 use crate::frame::{escape, unescape};
 
@@ -12,69 +13,123 @@ use crate::frame::{escape, unescape};
 /// one keeps the encodings that it shares with other sessions.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    ring: VecDeque<Message>,
+    /// What some transport took at least once.
+    sent: Sent,
+    /// What none took yet.
+    unsent: VecDeque<Message>,
     bytes: usize,
-    /// The number of the last message that was acknowledged; the first of the ring is the next.
+    /// The number of the last message that was acknowledged; the first that was sent is the next.
     acked: u64,
-    /// The highest number that any transport took.
-    transmitted: u64,
     max_messages: usize,
     max_bytes: usize,
 }
 
+/// How much room an empty queue keeps after a burst, in messages.
+const KEPT: usize = 32;
+
 impl Outbox {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            ring: VecDeque::new(),
+            sent: Sent::default(),
+            unsent: VecDeque::new(),
             bytes: 0,
             acked: 0,
-            transmitted: 0,
             max_messages: config.replay_messages(),
             max_bytes: config.replay_bytes(),
         }
     }
 
     /// Tells whether a message, however large, would be taken. So the bound in bytes is exceeded
-    /// by the last message at most, and an empty ring takes any message.
+    /// by the last message at most, and an empty buffer takes any message.
     pub(crate) fn has_room(&self) -> bool {
-        self.ring.len() < self.max_messages && self.bytes < self.max_bytes
+        self.sent.len() + self.unsent.len() < self.max_messages && self.bytes < self.max_bytes
     }
 
     pub(crate) fn push(&mut self, message: Message) -> Result<(), Message> {
         if !self.has_room() {
             return Err(message);
         }
-        let message = escape(message);
-        self.bytes += message.len();
-        self.ring.push_back(message);
+        self.append(message);
         Ok(())
     }
 
-    /// Returns the message of a number, if it was sent and not acknowledged.
-    pub(crate) fn get(&self, number: u64) -> Option<&Message> {
-        let index = number.checked_sub(self.acked + 1)?;
-        self.ring.get(usize::try_from(index).ok()?)
+    /// Takes messages for as long as there is room.
+    pub(crate) fn push_from(&mut self, messages: &mut impl Iterator<Item = Message>) {
+        while self.has_room()
+            && let Some(message) = messages.next()
+        {
+            self.append(message);
+        }
+    }
+
+    fn append(&mut self, message: Message) {
+        let message = escape(message);
+        self.bytes += message.len();
+        self.unsent.push_back(message);
+    }
+
+    /// Offers the messages from a number on, which is not acknowledged yet, and those of `more` behind
+    /// them, until `take` refuses one or there is no room. Returns the number of the first that was
+    /// not taken.
+    pub(crate) fn transmit(
+        &mut self,
+        mut from: u64,
+        more: &mut impl Iterator<Item = Message>,
+        take: &mut impl FnMut(&Message) -> bool,
+    ) -> u64 {
+        if from <= self.transmitted() {
+            for message in self.sent.replay(self.index(from)) {
+                if !take(&message) {
+                    return from;
+                }
+                from += 1;
+            }
+        }
+        while let Some(message) = self.unsent.pop_front() {
+            if !take(&message) {
+                self.unsent.push_front(message);
+                return from;
+            }
+            self.sent.push(message);
+            from += 1;
+        }
+        if self.unsent.capacity() > KEPT {
+            self.unsent = VecDeque::new();
+        }
+        while self.has_room()
+            && let Some(message) = more.next()
+        {
+            let message = escape(message);
+            self.bytes += message.len();
+            if !take(&message) {
+                self.unsent.push_back(message);
+                return from;
+            }
+            self.sent.push(message);
+            from += 1;
+        }
+        from
     }
 
     /// Forgets everything up to a number; a lower one than before changes nothing. The caller has
     /// checked that it was transmitted.
     pub(crate) fn acknowledge(&mut self, number: u64) {
-        while self.acked < number {
-            let Some(message) = self.ring.pop_front() else {
-                break;
-            };
-            self.bytes -= message.len();
-            self.acked += 1;
+        if number > self.acked {
+            let count = self.index(number + 1);
+            self.bytes -= self.sent.forget(count);
+            self.acked += count as u64;
         }
     }
 
-    pub(crate) fn note_transmitted(&mut self, number: u64) {
-        self.transmitted = self.transmitted.max(number);
+    /// Where the message of a number is among those that were sent, or would be.
+    fn index(&self, number: u64) -> usize {
+        let index = number.saturating_sub(self.acked + 1);
+        usize::try_from(index).map_or(self.sent.len(), |index| index.min(self.sent.len()))
     }
 
-    /// Returns the highest number that may be acknowledged.
+    /// Returns the highest number that any transport took, and so may be acknowledged.
     pub(crate) fn transmitted(&self) -> u64 {
-        self.transmitted
+        self.acked + self.sent.len() as u64
     }
 
     /// Returns the number of the first message that was not acknowledged.
@@ -84,21 +139,24 @@ impl Outbox {
 
     /// Returns the number of the last message.
     pub(crate) fn last(&self) -> u64 {
-        self.acked + self.ring.len() as u64
+        self.transmitted() + self.unsent.len() as u64
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.ring.is_empty()
+        self.sent.is_empty() && self.unsent.is_empty()
     }
 
     pub(crate) fn size(&self) -> (usize, usize) {
-        (self.ring.len(), self.bytes)
+        (self.sent.len() + self.unsent.len(), self.bytes)
     }
 
     /// Takes out what was not acknowledged, as the application sent it.
     pub(crate) fn drain(&mut self) -> Vec<Message> {
+        let mut left: Vec<_> = self.sent.replay(0).map(unescape).collect();
+        left.extend(self.unsent.drain(..).map(unescape));
+        self.sent = Sent::default();
         self.bytes = 0;
-        self.ring.drain(..).map(unescape).collect()
+        left
     }
 }
 
@@ -114,21 +172,43 @@ mod tests {
         )
     }
 
+    /// Lets a transport take so many messages, from a number on.
+    fn transmit(outbox: &mut Outbox, from: u64, count: usize) -> Vec<Message> {
+        let mut taken = Vec::new();
+        let none = &mut std::iter::empty();
+        let next = outbox.transmit(from, none, &mut |message: &Message| {
+            let room = taken.len() < count;
+            if room {
+                taken.push(message.clone());
+            }
+            room
+        });
+        assert_eq!(next, from + taken.len() as u64);
+        taken
+    }
+
     #[test]
     fn forgets_on_acknowledgement_only() {
-        let mut outbox = outbox(4, 100);
-        for text in ["a", "b", "c"] {
+        let mut outbox = outbox(5, 10_000);
+        let large = "c".repeat(5000);
+        for text in ["a", "b", &large, "d", "e"] {
             outbox.push(text.into()).unwrap();
         }
-        outbox.note_transmitted(3);
-        assert_eq!(outbox.get(1), Some(&"a".into()));
+        assert_eq!(outbox.transmitted(), 0);
+        assert_eq!(transmit(&mut outbox, 1, 4).len(), 4);
+        assert_eq!(outbox.transmitted(), 4);
+        // Again on another transport, as far as that goes.
+        let large = Message::from(large);
+        assert_eq!(transmit(&mut outbox, 2, 2), ["b".into(), large.clone()]);
+        assert_eq!(outbox.transmitted(), 4);
         outbox.acknowledge(2);
         outbox.acknowledge(1);
-        assert_eq!(outbox.get(2), None);
-        assert_eq!(outbox.get(3), Some(&"c".into()));
-        assert_eq!(outbox.get(4), None);
-        assert_eq!((outbox.first(), outbox.last()), (3, 3));
-        assert_eq!(outbox.size(), (1, 1));
+        assert_eq!((outbox.first(), outbox.last()), (3, 5));
+        assert_eq!(outbox.size(), (3, 5002));
+        assert_eq!(transmit(&mut outbox, 3, 9), [large, "d".into(), "e".into()]);
+        outbox.acknowledge(5);
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.size(), (0, 0));
     }
 
     #[test]
@@ -136,10 +216,15 @@ mod tests {
         let mut outbox = outbox(2, 10);
         outbox.push("longer than ten bytes".into()).unwrap();
         assert_eq!(outbox.push("b".into()), Err("b".into()));
+        transmit(&mut outbox, 1, 1);
+        assert_eq!(outbox.push("b".into()), Err("b".into()));
         outbox.acknowledge(1);
         outbox.push("a".into()).unwrap();
         outbox.push("b".into()).unwrap();
         assert_eq!(outbox.push("c".into()), Err("c".into()));
+        let mut rest = ["c".into()].into_iter();
+        outbox.push_from(&mut rest);
+        assert_eq!(rest.len(), 1);
     }
 
     #[test]
@@ -147,8 +232,12 @@ mod tests {
         let mut outbox = outbox(9, 99);
         outbox.push(Message::text("x").prepare()).unwrap();
         outbox.push("\u{1}ping".into()).unwrap();
-        assert!(outbox.get(1).unwrap().is_prepared());
-        assert_eq!(outbox.get(2), Some(&"\u{1}\u{1}ping".into()));
-        assert_eq!(outbox.drain(), ["x".into(), "\u{1}ping".into()]);
+        transmit(&mut outbox, 1, 2);
+        let kept = transmit(&mut outbox, 1, 2);
+        assert!(kept[0].is_prepared());
+        assert_eq!(kept[1], "\u{1}\u{1}ping".into());
+        outbox.push("unsent".into()).unwrap();
+        let left = outbox.drain();
+        assert_eq!(left, ["x".into(), "\u{1}ping".into(), "unsent".into()]);
     }
 }

@@ -14,6 +14,7 @@ pub use event::{Refused, ServerEvent};
 
 use crate::codes::{self, Meaning};
 use crate::delivery::{Delivery, Link};
+use crate::frame::begins_with_escape;
 use crate::{
     ClosedBy, Config, Control, Entropy, Frame, Hello, Opened, ProtocolError, SessionId, Why,
 };
@@ -32,8 +33,7 @@ use tokens::Tokens;
 ///
 /// - obey and pass on all [`poll_event`](Self::poll_event) gives;
 /// - for each attachment in [`live`](Self::live) whose transport has room, hand over what
-///   [`next_transmit`](Self::next_transmit) gives and confirm each with
-///   [`transmitted`](Self::transmitted), then flush;
+///   [`transmit`](Self::transmit) offers, then flush;
 /// - call [`handle_timeout`](Self::handle_timeout) at [`deadline`](Self::deadline).
 ///
 /// Calls for an attachment that is not live any more do nothing.
@@ -185,6 +185,12 @@ impl ServerSession {
         self.events.pop_front()
     }
 
+    /// Tells whether [`poll_event`](Self::poll_event) has something to give.
+    #[inline]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// The transport of an attachment has ended: `clean` with what its peer closed it with, `None`
     /// when it was cut or failed.
     pub fn detach(&mut self, now: Instant, attachment: u64, clean: Option<CloseReason>) {
@@ -216,6 +222,7 @@ impl ServerSession {
     ///
     /// The client broke the protocol. The session has ended (`Closed` says so); close this
     /// transport with the error's [`close_reason`](ProtocolError::close_reason).
+    #[inline]
     pub fn receive(
         &mut self,
         now: Instant,
@@ -225,6 +232,23 @@ impl ServerSession {
         let Some(index) = self.position(attachment) else {
             return Ok(None);
         };
+        if !begins_with_escape(&message)
+            && self
+                .delivery
+                .receive_next(now, &mut self.links[index], message.len())
+        {
+            return Ok(Some(message));
+        }
+        self.receive_slowly(now, index, message)
+    }
+
+    fn receive_slowly(
+        &mut self,
+        now: Instant,
+        index: usize,
+        message: Message,
+    ) -> Result<Option<Message>, ProtocolError> {
+        let attachment = self.links[index].number();
         let result = self.take_frame(now, index, message);
         if let Err(error) = &result {
             // The transport is the caller's to close: it has the error.
@@ -236,22 +260,41 @@ impl ServerSession {
         result
     }
 
-    /// Returns what to put onto the transport of an attachment next.
-    pub fn next_transmit(&mut self, now: Instant, attachment: u64) -> Option<&Message> {
-        let index = self.position(attachment)?;
-        let is_carrier = self.carrier == Some(attachment);
-        let link = &mut self.links[index];
-        self.delivery.next_transmit(now, link, is_carrier)
+    /// Offers to `take` what is to go onto the transport of an attachment, one message after the
+    /// other, until nothing is left or `take` refuses one by `false`: that one is offered again the
+    /// next time, unless something else has become more urgent.
+    pub fn transmit(&mut self, now: Instant, attachment: u64, take: impl FnMut(&Message) -> bool) {
+        self.transmit_from(now, attachment, &mut std::iter::empty(), take);
     }
 
-    /// The transport of an attachment took what [`next_transmit`](Self::next_transmit) gave last.
-    pub fn transmitted(&mut self, now: Instant, attachment: u64) {
-        if let Some(index) = self.position(attachment) {
-            self.delivery.transmitted(now, &mut self.links[index]);
-            if self.delivery.closing.is_closing() {
-                self.conclude_if_complete();
-            }
+    /// [Sends](Self::send) messages and [transmits](Self::transmit) them at once, in one go. Takes no
+    /// more out of the iterator than there is room for, and nothing where the attachment does not
+    /// carry messages: [`send_from`](Self::send_from) takes what is left as far as it can be kept.
+    #[inline]
+    pub fn transmit_from(
+        &mut self,
+        now: Instant,
+        attachment: u64,
+        messages: &mut impl Iterator<Item = Message>,
+        take: impl FnMut(&Message) -> bool,
+    ) {
+        let Some(index) = self.position(attachment) else {
+            return;
+        };
+        let is_carrier = self.carrier == Some(attachment);
+        let link = &mut self.links[index];
+        self.delivery
+            .transmit(now, link, is_carrier, messages, take);
+        if self.delivery.closing.is_closing() {
+            self.conclude_if_complete();
         }
+    }
+
+    /// Tells whether [`transmit`](Self::transmit) has an acknowledgement for which the peer waits: for
+    /// drivers that put off calling it.
+    #[inline]
+    pub fn is_ack_due(&self, now: Instant) -> bool {
+        self.delivery.is_ack_due(now)
     }
 
     /// Numbers a message and keeps it until the client has acknowledged it, also while the session
@@ -266,6 +309,13 @@ impl ServerSession {
             return Err(message);
         }
         self.delivery.send(message)
+    }
+
+    /// [Sends](Self::send) messages for as long as there is room; takes no more out of the iterator.
+    pub fn send_from(&mut self, messages: &mut impl Iterator<Item = Message>) {
+        if !self.closed {
+            self.delivery.send_from(messages);
+        }
     }
 
     /// Tells whether [`send`](Self::send) would take a message.
@@ -384,6 +434,7 @@ impl ServerSession {
         self.carrier
     }
 
+    #[inline]
     fn position(&self, attachment: u64) -> Option<usize> {
         self.links
             .iter()
@@ -400,11 +451,11 @@ impl ServerSession {
         link.note_rx(now);
         match Frame::decode(message)? {
             Frame::Message(message) => {
-                let message = self.delivery.receive(now, link, message)?;
-                if message.is_some() {
+                let is_new = self.delivery.receive(now, link, message.len())?;
+                if is_new && self.delivery.closing.is_closing() {
                     self.extend_closing(now);
                 }
-                return Ok(message);
+                return Ok(is_new.then_some(message));
             }
             Frame::Control(Control::Ack(received)) => {
                 self.delivery.acknowledged(received)?;

@@ -1,6 +1,6 @@
 //! The network: transports that open or do not, carry messages, and break.
 
-use switchback_core::{CloseReason, TransportKind};
+use switchback_core::{CloseReason, Message, TransportKind};
 use switchback_session::{Action, Failure, FailureWhy, Hello};
 
 use super::pipe::{Item, Pipe};
@@ -244,19 +244,17 @@ impl World {
     pub(super) fn transmit(&mut self) -> bool {
         let mut busy = false;
         for conn in 0..self.conns.len() {
-            while self.conns[conn].at_client == End::Live && self.conns[conn].up.has_room() {
-                let Some(message) = self.client.next_transmit(self.now, attachment(conn)) else {
+            while self.conns[conn].at_client == End::Live && self.conns[conn].up.room() > 0 {
+                let mut taken = self.taking(self.conns[conn].up.room());
+                self.client
+                    .transmit(self.now, attachment(conn), |m| taken.take(m));
+                if taken.messages.is_empty() {
                     break;
-                };
-                let message = message.clone();
-                if self.rng.percent(5) {
-                    // Asked twice, as after `Pending`.
-                    let again = self.client.next_transmit(self.now, attachment(conn));
-                    assert_eq!(again, Some(&message));
                 }
-                self.log(|| format!("client: {} -> {}", conn + 1, show(&message)));
-                self.push_up(conn, Item::Message(message));
-                self.client.transmitted(self.now, attachment(conn));
+                for message in taken.messages {
+                    self.log(|| format!("client: {} -> {}", conn + 1, show(&message)));
+                    self.push_up(conn, Item::Message(message));
+                }
                 busy = true;
                 // A close of the transport comes after what it took, and what is sent next may
                 // belong to another session.
@@ -267,17 +265,18 @@ impl World {
                     self.client_event(event);
                 }
             }
-            while self.conns[conn].at_server == End::Live && self.conns[conn].down.has_room() {
+            while self.conns[conn].at_server == End::Live && self.conns[conn].down.room() > 0 {
                 let index = self.conns[conn].served.unwrap();
+                let mut taken = self.taking(self.conns[conn].down.room());
                 let session = &mut self.sessions[index].session;
-                let Some(message) = session.next_transmit(self.now, attachment(conn)) else {
+                session.transmit(self.now, attachment(conn), |m| taken.take(m));
+                if taken.messages.is_empty() {
                     break;
-                };
-                let message = message.clone();
-                self.log(|| format!("server: {} -> {}", conn + 1, show(&message)));
-                self.push_down(conn, Item::Message(message));
-                let session = &mut self.sessions[index].session;
-                session.transmitted(self.now, attachment(conn));
+                }
+                for message in taken.messages {
+                    self.log(|| format!("server: {} -> {}", conn + 1, show(&message)));
+                    self.push_down(conn, Item::Message(message));
+                }
                 busy = true;
                 while let Some(event) = self.sessions[index].session.poll_event() {
                     self.server_event(index, event);
@@ -285,5 +284,29 @@ impl World {
             }
         }
         busy
+    }
+
+    /// Up to `room` messages are taken: all at once, or after `Pending` has come in between.
+    fn taking(&mut self, room: usize) -> Taken {
+        Taken {
+            room: 1 + self.rng.index(room),
+            messages: Vec::new(),
+        }
+    }
+}
+
+/// What a transport took.
+struct Taken {
+    room: usize,
+    messages: Vec<Message>,
+}
+
+impl Taken {
+    fn take(&mut self, message: &Message) -> bool {
+        let room = self.messages.len() < self.room;
+        if room {
+            self.messages.push(message.clone());
+        }
+        room
     }
 }

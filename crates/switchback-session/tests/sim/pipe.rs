@@ -42,8 +42,9 @@ impl Pipe {
         }
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        self.queue.len() + self.lost < self.capacity
+    /// How many more items fit in.
+    pub(super) fn room(&self) -> usize {
+        self.capacity.saturating_sub(self.queue.len() + self.lost)
     }
 
     /// Puts an item in. Returns when it arrives, if it does.

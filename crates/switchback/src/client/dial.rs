@@ -67,6 +67,10 @@ impl Dials {
         self.pending.clear();
     }
 
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// Keeps for the client's next connection what this one has learnt.
     pub(crate) fn remember(&self, memory: Memory) {
         *self

@@ -18,6 +18,7 @@ pub(crate) enum Machine {
 pub(crate) const PLAIN: u64 = 0;
 
 impl Machine {
+    #[inline]
     pub(crate) fn receive(
         &mut self,
         now: Instant,
@@ -31,19 +32,18 @@ impl Machine {
         }
     }
 
-    pub(crate) fn next_transmit(&mut self, now: Instant, attachment: u64) -> Option<&Message> {
+    /// Offers what an attachment is to carry to `take`, and `messages` behind that, until it refuses.
+    pub(crate) fn transmit(
+        &mut self,
+        now: Instant,
+        attachment: u64,
+        messages: &mut impl Iterator<Item = Message>,
+        take: impl FnMut(&Message) -> bool,
+    ) {
         match self {
-            Self::Server(session) => session.next_transmit(now, attachment),
-            Self::Client(session) => session.next_transmit(now, attachment),
-            Self::Plain(plain) => plain.next_transmit(),
-        }
-    }
-
-    pub(crate) fn transmitted(&mut self, now: Instant, attachment: u64) {
-        match self {
-            Self::Server(session) => session.transmitted(now, attachment),
-            Self::Client(session) => session.transmitted(now, attachment),
-            Self::Plain(plain) => plain.transmitted(),
+            Self::Server(session) => session.transmit_from(now, attachment, messages, take),
+            Self::Client(session) => session.transmit_from(now, attachment, messages, take),
+            Self::Plain(plain) => plain.transmit(messages, take),
         }
     }
 
@@ -55,23 +55,42 @@ impl Machine {
         }
     }
 
-    pub(crate) fn is_writable(&self) -> bool {
+    /// Tells whether there is something to decide.
+    #[inline]
+    pub(crate) fn has_events(&self) -> bool {
         match self {
-            Self::Server(session) => session.is_writable(),
-            Self::Client(session) => session.is_writable(),
-            Self::Plain(plain) => plain.is_writable(),
+            Self::Server(session) => session.has_events(),
+            Self::Client(session) => session.has_events(),
+            Self::Plain(plain) => plain.is_drained(),
         }
     }
 
     /// Takes a message; gives it back when there is no room.
+    #[inline]
     pub(crate) fn send(&mut self, message: Message) -> Result<(), Message> {
         match self {
             Self::Server(session) => session.send(message),
             Self::Client(session) => session.send(message),
-            Self::Plain(plain) => {
-                plain.send(message);
-                Ok(())
-            }
+            Self::Plain(plain) => plain.send(message),
+        }
+    }
+
+    /// Tells whether the peer waits for an acknowledgement.
+    #[inline]
+    pub(crate) fn is_ack_due(&self, now: Instant) -> bool {
+        match self {
+            Self::Server(session) => session.is_ack_due(now),
+            Self::Client(session) => session.is_ack_due(now),
+            Self::Plain(_) => false,
+        }
+    }
+
+    /// Takes messages for as long as there is room.
+    pub(crate) fn send_from(&mut self, messages: &mut impl Iterator<Item = Message>) {
+        match self {
+            Self::Server(session) => session.send_from(messages),
+            Self::Client(session) => session.send_from(messages),
+            Self::Plain(plain) => plain.send_from(messages),
         }
     }
 

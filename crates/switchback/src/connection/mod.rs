@@ -2,6 +2,7 @@
 
 mod driver;
 mod event;
+mod futures;
 mod machine;
 mod outbox;
 mod plain;
@@ -13,7 +14,6 @@ mod wake;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -22,6 +22,7 @@ use switchback_core::{CloseCode, CloseReason, Error, Message, TransportKind};
 
 pub(crate) use self::driver::Driver;
 pub use self::event::Event;
+use self::futures::{NextEvent, Recv, Sending, Wait};
 pub(crate) use self::machine::Machine;
 pub use self::sender::{SendError, Sender};
 pub(crate) use self::shared::{Observer, Settings, Shared};
@@ -77,14 +78,8 @@ impl Connection {
     /// # Cancel safety
     ///
     /// Cancel safe: a dropped future loses nothing.
-    pub async fn recv(&mut self) -> Result<Option<Message>, Error> {
-        loop {
-            match self.next_event().await? {
-                Some(Event::Message(message)) => return Ok(Some(message)),
-                Some(_) => {}
-                None => return Ok(None),
-            }
-        }
+    pub fn recv(&mut self) -> impl Future<Output = Result<Option<Message>, Error>> + Send + '_ {
+        Recv(self.wait())
     }
 
     /// Receives the next message or other event; `Ok(None)` when the connection was closed cleanly.
@@ -97,10 +92,7 @@ impl Connection {
     ///
     /// Cancel safe: a dropped future loses nothing.
     pub fn next_event(&mut self) -> impl Future<Output = Result<Option<Event>, Error>> + Send + '_ {
-        NextEvent {
-            shared: &self.shared,
-            waiting: false,
-        }
+        NextEvent(self.wait())
     }
 
     /// Polls for the next event; see [`next_event`](Self::next_event).
@@ -129,8 +121,11 @@ impl Connection {
     ///
     /// The message is queued at once or not at all; a future dropped while it waits for room
     /// has not sent it.
-    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.shared.send_own(message.into()).await
+    pub fn send(
+        &mut self,
+        message: impl Into<Message>,
+    ) -> impl Future<Output = Result<(), SendError>> + Send + '_ {
+        Sending::new(&self.shared, message.into())
     }
 
     /// Queues a message if there is room below the hard limit. Never waits.
@@ -222,6 +217,15 @@ impl Connection {
     }
 }
 
+impl Connection {
+    fn wait(&mut self) -> Wait<'_> {
+        Wait {
+            connection: self,
+            waiting: false,
+        }
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         // Whoever forgets a connection is done with it; who panics is not.
@@ -241,30 +245,5 @@ impl fmt::Debug for Connection {
             .field("state", &self.state())
             .field("peer_addr", &self.peer_addr())
             .finish_non_exhaustive()
-    }
-}
-
-/// The future of [`Connection::next_event`]. Dropping it hands the connection to the background.
-struct NextEvent<'a> {
-    shared: &'a Arc<Shared>,
-    /// The connection relies on this future to come back when it is woken.
-    waiting: bool,
-}
-
-impl Future for NextEvent<'_> {
-    type Output = Result<Option<Event>, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let event = self.shared.poll_event(cx);
-        self.waiting = event.is_pending();
-        event
-    }
-}
-
-impl Drop for NextEvent<'_> {
-    fn drop(&mut self) {
-        if self.waiting {
-            self.shared.stop_waiting();
-        }
     }
 }

@@ -8,13 +8,18 @@ use tokio::sync::Notify;
 /// What the application has sent and the session has not numbered yet.
 ///
 /// Apart from the driver's lock, so that a broadcast never waits for a connection that is writing.
+/// What a broadcast touches comes first and fits into one cache line: with thousands of connections
+/// each of them is cold.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Outbox {
-    soft: usize,
-    hard: usize,
-    /// Nothing is queued or taken and not released, and more is welcome.
-    idle: AtomicBool,
     state: Mutex<State>,
+    /// Messages are queued.
+    queued: AtomicBool,
+    /// Nothing is taken any more.
+    closed: AtomicBool,
+    hard: usize,
+    soft: usize,
     /// Told when the queue falls below the soft limit, or closes.
     pub(super) room: Notify,
 }
@@ -23,7 +28,6 @@ pub(crate) struct Outbox {
 struct State {
     queue: VecDeque<Message>,
     bytes: usize,
-    closed: bool,
 }
 
 /// How much may be queued for a message to be taken.
@@ -43,26 +47,27 @@ pub(crate) enum Rejected {
 }
 
 /// What a message costs beside its payload.
-pub(crate) const OVERHEAD: usize = 64;
+const OVERHEAD: usize = 64;
 
 impl Outbox {
     pub(crate) fn new(soft: usize, hard: usize) -> Self {
         Self {
             soft,
             hard: hard.max(soft),
-            idle: AtomicBool::new(true),
+            queued: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             state: Mutex::default(),
             room: Notify::new(),
         }
     }
 
-    /// Takes a message, or gives it back.
-    pub(crate) fn push(&self, message: Message, bound: Bound) -> Result<(), (Message, Rejected)> {
+    /// Takes a message, or gives it back. `true`: it is the first, so that somebody has to be told.
+    pub(crate) fn push(&self, message: Message, bound: Bound) -> Result<bool, (Message, Rejected)> {
         let mut state = self.lock();
-        if state.closed {
+        if self.closed.load(Ordering::Relaxed) {
             return Err((message, Rejected::Closed));
         }
-        let cost = message.len() + OVERHEAD;
+        let cost = cost(&message);
         let fits = match bound {
             Bound::Soft => state.bytes <= self.soft,
             Bound::Hard => state.bytes == 0 || state.bytes + cost <= self.hard,
@@ -70,17 +75,19 @@ impl Outbox {
         if !fits {
             return Err((message, Rejected::Full));
         }
+        let first = state.queue.is_empty();
         state.bytes += cost;
         state.queue.push_back(message);
-        self.idle.store(false, Ordering::Relaxed);
-        Ok(())
+        self.queued.store(true, Ordering::Relaxed);
+        Ok(first)
     }
 
     /// Moves all that is queued into an empty queue. It counts as queued until it is
     /// [released](Self::release).
     pub(crate) fn take(&self, queue: &mut VecDeque<Message>) {
-        let mut state = self.lock();
-        if !state.queue.is_empty() {
+        if self.queued.load(Ordering::Relaxed) {
+            let mut state = self.lock();
+            self.queued.store(false, Ordering::Relaxed);
             std::mem::swap(&mut state.queue, queue);
         }
     }
@@ -90,8 +97,6 @@ impl Outbox {
         let mut state = self.lock();
         let before = state.bytes;
         state.bytes = before.saturating_sub(cost);
-        self.idle
-            .store(state.bytes == 0 && !state.closed, Ordering::Relaxed);
         let room = before > self.soft && state.bytes <= self.soft;
         drop(state);
         if room {
@@ -99,19 +104,23 @@ impl Outbox {
         }
     }
 
+    /// Tells whether messages are queued that were not taken.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.queued.load(Ordering::Relaxed)
+    }
+
     /// Tells whether a message may go past the outbox: it is open and nothing is before it.
     pub(crate) fn is_idle(&self) -> bool {
-        self.idle.load(Ordering::Relaxed)
+        !self.queued.load(Ordering::Relaxed) && !self.closed.load(Ordering::Relaxed)
     }
 
     /// Takes nothing any more. What is queued stays, for a graceful close, unless `clear`.
     pub(crate) fn close(&self, clear: bool) {
         let mut state = self.lock();
-        state.closed = true;
-        self.idle.store(false, Ordering::Relaxed);
+        self.closed.store(true, Ordering::Relaxed);
         if clear {
-            state.queue = VecDeque::new();
-            state.bytes = 0;
+            self.queued.store(false, Ordering::Relaxed);
+            *state = State::default();
         }
         drop(state);
         self.room.notify_waiters();
@@ -122,15 +131,20 @@ impl Outbox {
     }
 }
 
+/// What a message costs in queues.
+pub(super) fn cost(message: &Message) -> usize {
+    message.len() + OVERHEAD
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn drain(outbox: &Outbox) -> Vec<Message> {
-        let mut queue = VecDeque::new();
-        outbox.take(&mut queue);
-        outbox.release(queue.iter().map(|message| message.len() + OVERHEAD).sum());
-        queue.into()
+        let mut taken = VecDeque::new();
+        outbox.take(&mut taken);
+        outbox.release(taken.iter().map(cost).sum());
+        taken.into()
     }
 
     #[test]
@@ -173,16 +187,22 @@ mod tests {
     #[test]
     fn what_was_taken_counts_until_it_is_released() {
         let outbox = Outbox::new(100, 200);
-        outbox
-            .push(Message::binary(vec![0; 60]), Bound::Soft)
-            .unwrap();
+        let message = Message::binary(vec![0; 60]);
+        assert_eq!(outbox.push(message, Bound::Soft), Ok(true));
         let mut queue = VecDeque::new();
         outbox.take(&mut queue);
+        assert!(outbox.is_idle());
         assert_eq!(
             outbox.push(Message::text("x"), Bound::Soft),
             Err((Message::text("x"), Rejected::Full))
         );
         outbox.release(60 + OVERHEAD);
-        assert!(outbox.is_idle());
+        assert_eq!(outbox.push(Message::text("x"), Bound::Soft), Ok(true));
+        assert_eq!(outbox.push(Message::text("y"), Bound::Soft), Ok(false));
+    }
+
+    #[test]
+    fn what_a_broadcast_touches_fits_into_a_cache_line() {
+        assert!(std::mem::offset_of!(Outbox, soft) <= 64);
     }
 }

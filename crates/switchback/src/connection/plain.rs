@@ -2,6 +2,8 @@ use std::collections::VecDeque;
 
 use switchback_core::{CloseReason, Message};
 
+use super::outbox::cost;
+
 /// The machine of a connection without a session: one transport, nothing survives it.
 #[derive(Debug, Default)]
 pub(crate) struct Plain {
@@ -16,22 +18,46 @@ pub(crate) struct Plain {
 const AHEAD: usize = 16 * 1024;
 
 impl Plain {
-    pub(super) fn is_writable(&self) -> bool {
+    fn has_room(&self) -> bool {
         self.bytes < AHEAD && !self.closed && self.closing.is_none()
     }
 
-    pub(super) fn send(&mut self, message: Message) {
-        self.bytes += message.len() + super::outbox::OVERHEAD;
+    /// Takes a message; gives it back when there is no room.
+    pub(super) fn send(&mut self, message: Message) -> Result<(), Message> {
+        if !self.has_room() {
+            return Err(message);
+        }
+        self.bytes += cost(&message);
         self.queue.push_back(message);
+        Ok(())
     }
 
-    pub(super) fn next_transmit(&self) -> Option<&Message> {
-        self.queue.front()
+    /// Takes messages for as long as there is room.
+    pub(super) fn send_from(&mut self, messages: &mut impl Iterator<Item = Message>) {
+        while self.has_room()
+            && let Some(message) = messages.next()
+        {
+            self.bytes += cost(&message);
+            self.queue.push_back(message);
+        }
     }
 
-    pub(super) fn transmitted(&mut self) {
-        if let Some(message) = self.queue.pop_front() {
-            self.bytes -= message.len() + super::outbox::OVERHEAD;
+    /// Tells whether it is to be closed, and everything before that is on its way.
+    pub(super) fn is_drained(&self) -> bool {
+        self.closing.is_some() && !self.closed && self.queue.is_empty()
+    }
+
+    pub(super) fn transmit(
+        &mut self,
+        messages: &mut impl Iterator<Item = Message>,
+        mut take: impl FnMut(&Message) -> bool,
+    ) {
+        self.send_from(messages);
+        while let Some(message) = self.queue.front()
+            && take(message)
+        {
+            self.bytes -= cost(message);
+            self.queue.pop_front();
         }
     }
 }

@@ -22,9 +22,7 @@ impl Sender {
     ///
     /// As [`Connection::try_send`](crate::Connection::try_send).
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.0.enqueue(message.into())?;
-        self.0.wake_up();
-        Ok(())
+        self.0.enqueue(message.into())
     }
 
     /// Sends a message, waiting while the outbound queue is over its soft limit.
@@ -37,9 +35,7 @@ impl Sender {
     ///
     /// As [`Connection::send`](crate::Connection::send).
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.0.send(message.into()).await?;
-        self.0.wake_up();
-        Ok(())
+        self.0.send(message.into()).await
     }
 
     /// Begins to close the connection; its owner sees the end.

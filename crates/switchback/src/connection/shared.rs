@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use switchback_core::{CloseReason, Error, ErrorKind, Message, Transport, TransportKind};
 use tokio::sync::watch;
 
-use super::driver::{Driver, oversized};
+use super::driver::{Driver, Received, oversized};
 use super::outbox::{Bound, Outbox, Rejected};
 use super::wake::ConnectionWaker;
 use super::{Event, Machine, SendError, State, Watch};
@@ -56,6 +56,8 @@ struct Timed {
     /// Among the endpoint's parked sessions.
     place: Option<u64>,
     ended: bool,
+    /// When somebody looked at the clock last: when what is being read came, or before that.
+    now: Instant,
 }
 
 /// How soon a connection is looked after again whose application does not read.
@@ -77,6 +79,7 @@ impl Shared {
                     due: false,
                     place: None,
                     ended: false,
+                    now: Instant::now(),
                 }),
                 outbox: Outbox::new(settings.queue_soft, settings.queue_hard),
                 task: Waker::from(waker.clone()),
@@ -106,9 +109,13 @@ impl Shared {
     /// What the janitor calls. Returns whether there is nothing left to do, ever.
     pub(crate) fn serve(&self, now: Instant) -> bool {
         let mut timed = self.lock();
-        self.waker.served();
+        let asked = self.waker.served();
         while timed.armed.pop_if(|armed| *armed <= now).is_some() {
             timed.due = true;
+        }
+        if !asked && !timed.due && !timed.driver.is_behind() {
+            // It was to look in a moment, and nothing was left for it.
+            return timed.driver.is_done();
         }
         self.drive_for_others(timed, now)
     }
@@ -120,29 +127,59 @@ impl Shared {
         if let Poll::Ready(event) = timed.driver.take() {
             return Poll::Ready(event);
         }
-        self.drive(&mut timed, Instant::now());
-        let event = timed.driver.take();
-        if event.is_pending() {
-            // Under the lock: whoever drives next finds the waker.
-            self.waker.wait(cx.waker());
+        match self.recv_short(&mut timed) {
+            Received::Message(message) => return Poll::Ready(Ok(Some(Event::Message(message)))),
+            Received::Drained => {}
+            Received::Other => {
+                self.drive(&mut timed, Instant::now());
+                if let Poll::Ready(event) = timed.driver.take() {
+                    return Poll::Ready(event);
+                }
+            }
         }
-        event
+        // Under the lock: whoever drives next finds the waker.
+        self.waker.wait(cx.waker());
+        Poll::Pending
+    }
+
+    /// Receives the short way, where that is open.
+    fn recv_short(&self, timed: &mut Timed) -> Received {
+        let mut readable = false;
+        if self.waker.is_called() {
+            readable = self.waker.begin();
+            timed.now = Instant::now();
+        } else if !timed.driver.is_behind() {
+            // Whatever is under way calls when there is something to do.
+            return Received::Drained;
+        }
+        if !timed.driver.is_short() || !self.outbox.is_idle() {
+            self.waker.put_back(readable);
+            return Received::Other;
+        }
+        let now = timed.now;
+        let mut cx = Context::from_waker(&self.task);
+        let received = timed.driver.recv_short(&mut cx, now, readable);
+        match received {
+            // The janitor reads on, should the application not come back for the rest.
+            Received::Message(_) => self.waker.nudge_soon(),
+            Received::Drained if timed.driver.rest_short(&mut cx, now) => self.arm(timed, now),
+            Received::Drained | Received::Other => return Received::Other,
+        }
+        received
     }
 
     pub(super) fn stop_waiting(&self) {
         self.waker.abandon();
     }
 
-    /// Sends for the owner: what it sends is written at once, in its own task.
+    /// Sends for the owner what could not go past the outbox, once there is room.
     pub(super) async fn send_own(&self, message: Message) -> Result<(), SendError> {
-        if let Some(message) = self.send_past_outbox(message)? {
-            self.send(message).await?;
-            self.push_out();
-        }
+        self.send(message).await?;
+        self.push_out();
         Ok(())
     }
 
-    /// Like [`send_own`](Self::send_own), without waiting.
+    /// Sends for the owner without waiting.
     pub(super) fn try_send_own(&self, message: Message) -> Result<(), SendError> {
         if let Some(message) = self.send_past_outbox(message)? {
             self.enqueue(message)?;
@@ -151,9 +188,9 @@ impl Shared {
         Ok(())
     }
 
-    /// Gives a message to the machine right away where nothing is before it. Gives it back where
-    /// something is.
-    fn send_past_outbox(&self, message: Message) -> Result<Option<Message>, SendError> {
+    /// Sends for the owner: gives a message to the machine right away where nothing is before it, and
+    /// has it written in the owner's task. Gives the message back where something is before it.
+    pub(super) fn send_past_outbox(&self, message: Message) -> Result<Option<Message>, SendError> {
         let message = self.check_size(message)?;
         if !self.outbox.is_idle() {
             return Ok(Some(message));
@@ -161,14 +198,29 @@ impl Shared {
         let Ok(mut timed) = self.driver.try_lock() else {
             return Ok(Some(message));
         };
-        if let Err(message) = timed.driver.send(message) {
-            return Ok(Some(message));
+        let done = if timed.driver.is_short() {
+            let now = timed.now;
+            let mut cx = Context::from_waker(&self.task);
+            timed.driver.send_short(&mut cx, now, message)
+        } else {
+            let sent = timed.driver.send(message);
+            sent.map(|()| timed.driver.may_defer())
+        };
+        let done = match done {
+            Ok(done) => done,
+            Err(message) => return Ok(Some(message)),
+        };
+        if !done {
+            self.drive_for_others(timed, Instant::now());
+        } else if timed.driver.is_behind() {
+            // In case that the application is slow over the next message.
+            self.waker.nudge_soon();
         }
-        self.push_out_locked(timed);
         Ok(None)
     }
 
-    /// Queues a message once there is room below the soft limit.
+    /// Queues a message once there is room below the soft limit, and tells the connection's own task
+    /// to write it, so that messages which come faster than it runs leave in one write.
     pub(super) async fn send(&self, message: Message) -> Result<(), SendError> {
         let Some(mut message) = self.push_soft(self.check_size(message)?)? else {
             return Ok(());
@@ -191,7 +243,10 @@ impl Shared {
     /// Gives the message back while there is no room below the soft limit.
     fn push_soft(&self, message: Message) -> Result<Option<Message>, SendError> {
         match self.outbox.push(message, Bound::Soft) {
-            Ok(()) => Ok(None),
+            Ok(first) => {
+                self.tell(first);
+                Ok(None)
+            }
             Err((message, Rejected::Full)) => Ok(Some(message)),
             Err((message, Rejected::Closed)) => {
                 Err(SendError::new(message, ErrorKind::Closed.into()))
@@ -199,18 +254,29 @@ impl Shared {
         }
     }
 
-    /// Queues a message if there is room below the hard limit.
+    /// Queues a message if there is room below the hard limit, and tells as [`send`](Self::send) does.
     pub(super) fn enqueue(&self, message: Message) -> Result<(), SendError> {
         let message = self.check_size(message)?;
-        self.outbox
-            .push(message, Bound::Hard)
-            .map_err(|(message, rejected)| {
+        match self.outbox.push(message, Bound::Hard) {
+            Ok(first) => {
+                self.tell(first);
+                Ok(())
+            }
+            Err((message, rejected)) => {
                 let kind = match rejected {
                     Rejected::Full => ErrorKind::Full,
                     Rejected::Closed => ErrorKind::Closed,
                 };
-                SendError::new(message, kind.into())
-            })
+                Err(SendError::new(message, kind.into()))
+            }
+        }
+    }
+
+    /// Calls for a drive with the first message that is queued. Those behind it go with it.
+    fn tell(&self, first: bool) {
+        if first {
+            self.waker.call();
+        }
     }
 
     fn check_size(&self, message: Message) -> Result<Message, SendError> {
@@ -223,26 +289,9 @@ impl Shared {
     fn push_out(&self) {
         // Whoever holds the lock drives, but may have passed the outbox already.
         match self.driver.try_lock() {
-            Ok(timed) => self.push_out_locked(timed),
+            Ok(timed) => drop(self.drive_for_others(timed, Instant::now())),
             Err(_) => self.waker.call(),
         }
-    }
-
-    /// Writes what the owner has sent; but replies to several messages of one read leave together,
-    /// with the last of them.
-    fn push_out_locked(&self, timed: MutexGuard<'_, Timed>) {
-        if timed.driver.may_defer() {
-            // In case that the application is slow over the next message.
-            self.waker.nudge_soon();
-        } else {
-            self.drive_for_others(timed, Instant::now());
-        }
-    }
-
-    /// What others send is written by the connection's own task, so that messages which come
-    /// faster than it runs leave in one write.
-    pub(super) fn wake_up(&self) {
-        self.waker.call();
     }
 
     pub(super) fn start_close(&self, why: CloseReason) {
@@ -359,6 +408,7 @@ impl Shared {
     /// Drives, then tells the world what changed.
     fn drive(&self, timed: &mut Timed, now: Instant) {
         let readable = self.waker.begin();
+        timed.now = now;
         let passed = timed.armed.last().is_none_or(|armed| *armed <= now);
         let due = std::mem::take(&mut timed.due) || passed;
         let mut cx = Context::from_waker(&self.task);

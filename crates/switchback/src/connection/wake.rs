@@ -44,8 +44,21 @@ impl ConnectionWaker {
     /// Call before driving: whatever calls from now on wants another drive. Returns whether a
     /// transport may have something to read.
     pub(crate) fn begin(&self) -> bool {
-        self.pending.store(false, Ordering::SeqCst);
+        // A swap, not a store: it sees what was done before each of the calls that it takes away.
+        self.pending.swap(false, Ordering::SeqCst);
         self.readable.swap(false, Ordering::SeqCst)
+    }
+
+    /// After [`begin`](Self::begin), by one who does not read after all.
+    pub(crate) fn put_back(&self, readable: bool) {
+        if readable {
+            self.readable.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Tells whether something calls for a drive.
+    pub(crate) fn is_called(&self) -> bool {
+        self.pending.load(Ordering::SeqCst)
     }
 
     /// Asks for a drive, for another reason than a transport's.
@@ -103,15 +116,15 @@ impl ConnectionWaker {
 
     /// Has the janitor look in a moment, in case that nobody else drives until then.
     pub(crate) fn nudge_soon(&self) {
-        if !self.soon.swap(true, Ordering::SeqCst) {
+        if !self.soon.load(Ordering::Relaxed) && !self.soon.swap(true, Ordering::SeqCst) {
             self.janitor.enqueue_soon(self.connection.clone());
         }
     }
 
-    /// The janitor has come.
-    pub(crate) fn served(&self) {
+    /// The janitor has come. Returns whether it was asked to, and not only to look in a moment.
+    pub(crate) fn served(&self) -> bool {
         self.soon.store(false, Ordering::SeqCst);
-        self.lock().queued = false;
+        std::mem::take(&mut self.lock().queued)
     }
 
     fn enqueue(&self, mut state: MutexGuard<'_, State>) {

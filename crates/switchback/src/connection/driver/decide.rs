@@ -160,8 +160,7 @@ impl Driver {
         let Machine::Plain(plain) = &mut self.machine else {
             return false;
         };
-        if plain.next_transmit().is_none()
-            && !plain.closed
+        if plain.is_drained()
             && let Some(why) = plain.closing.clone()
         {
             plain.closed = true;

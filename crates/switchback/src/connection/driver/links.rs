@@ -2,18 +2,24 @@
 
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use std::{iter, mem};
 
-use switchback_core::{CloseCode, CloseReason, Error, ErrorKind, Transport, TransportKind};
+use switchback_core::{
+    CloseCode, CloseReason, Error, ErrorKind, Message, Transport, TransportKind,
+};
 
 use super::Driver;
 use crate::client::Dialled;
 use crate::connection::machine::Machine;
+use crate::connection::outbox::{Outbox, cost};
 use crate::connection::{Event, State};
 
 /// One transport of the connection.
 pub(super) struct Link {
     pub(super) attachment: u64,
     pub(super) transport: Box<dyn Transport>,
+    /// The transport tells whether it has more to read at once.
+    pub(super) tells: bool,
     /// Being closed: reads and sends nothing any more.
     pub(super) closing: Option<(CloseReason, Instant)>,
     pub(super) unflushed: bool,
@@ -84,14 +90,19 @@ impl Driver {
     }
 
     /// Writes and reads all transports. Returns whether there may be more to do because of it.
-    pub(super) fn work_links(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+    pub(super) fn work_links(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        outbox: &Outbox,
+    ) -> bool {
         let mut again = false;
         let mut drained = true;
         let mut index = 0;
         while index < self.links.len() {
             let step = match self.links[index].closing {
                 Some(_) => self.close_link(cx, now, index),
-                None => self.work_link(cx, now, index),
+                None => self.work_link(cx, now, index, outbox),
             };
             match step {
                 Step::Drained => index += 1,
@@ -116,22 +127,65 @@ impl Driver {
         again
     }
 
-    /// Writes and reads one transport.
-    fn work_link(&mut self, cx: &mut Context<'_>, now: Instant, index: usize) -> Step {
-        let Self { links, machine, .. } = self;
-        let link = &mut links[index];
-        while link.failed.is_none()
-            && let Some(message) = machine.next_transmit(now, link.attachment)
-        {
-            match link.transport.poll_send(cx, message) {
-                Poll::Ready(Ok(())) => {
-                    machine.transmitted(now, link.attachment);
-                    link.unflushed = true;
-                }
-                Poll::Ready(Err(error)) => link.failed = Some(error),
-                Poll::Pending => break,
-            }
+    /// Gives one transport what it is to carry, and `messages` behind that, as far as it has room.
+    pub(super) fn transmit(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        index: usize,
+        messages: &mut impl Iterator<Item = Message>,
+    ) {
+        let link = &mut self.links[index];
+        if link.failed.is_some() {
+            return;
         }
+        let transport = &mut link.transport;
+        let take = |message: &Message| match transport.poll_send(cx, message) {
+            Poll::Ready(Ok(())) => {
+                link.unflushed = true;
+                true
+            }
+            Poll::Ready(Err(error)) => {
+                link.failed = Some(error);
+                false
+            }
+            Poll::Pending => false,
+        };
+        self.machine.transmit(now, link.attachment, messages, take);
+    }
+
+    /// Gives one transport what is staged.
+    fn transmit_staged(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        index: usize,
+        outbox: &Outbox,
+    ) {
+        let mut staged = mem::take(&mut self.staged);
+        let mut released = 0;
+        let mut messages = iter::from_fn(|| {
+            let message = staged.pop_front()?;
+            released += cost(&message);
+            Some(message)
+        });
+        self.transmit(cx, now, index, &mut messages);
+        self.staged = staged;
+        if released > 0 {
+            outbox.release(released);
+        }
+    }
+
+    /// Writes and reads one transport.
+    fn work_link(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        index: usize,
+        outbox: &Outbox,
+    ) -> Step {
+        self.transmit_staged(cx, now, index, outbox);
+        let link = &mut self.links[index];
         if !self.readable && link.failed.is_none() {
             return Step::Drained;
         }
@@ -212,6 +266,7 @@ impl Driver {
     /// why.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) -> bool {
         let mut fine = true;
+        self.deferred = 0;
         for link in &mut self.links {
             if link.unflushed && link.closing.is_none() && link.failed.is_none() {
                 match link.transport.poll_flush(cx) {

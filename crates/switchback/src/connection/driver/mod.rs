@@ -2,9 +2,11 @@
 
 mod decide;
 mod links;
+mod short;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::iter;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -14,8 +16,9 @@ use switchback_core::{
 use switchback_session::{ClosedBy, Entropy, Failure, Hello, Refused};
 
 use self::links::Link;
+pub(super) use self::short::Received;
 use super::machine::{Machine, PLAIN};
-use super::outbox::{OVERHEAD, Outbox};
+use super::outbox::{Outbox, cost};
 use super::{Event, State};
 use crate::client::Dials;
 
@@ -27,6 +30,7 @@ pub(crate) struct Driver {
     pub(super) machine: Machine,
     links: Vec<Link>,
     dials: Option<Dials>,
+    /// What the application has not taken.
     inbound: VecDeque<Event>,
     inbound_bytes: usize,
     inbound_limit: usize,
@@ -34,7 +38,7 @@ pub(crate) struct Driver {
     discarding: bool,
     /// Taken out of the outbox and not numbered yet.
     staged: VecDeque<Message>,
-    /// Bytes that the machine was given since the last drive.
+    /// How much the machine was given since the last flush, in bytes and messages.
     deferred: usize,
     /// A transport may have something to read.
     readable: bool,
@@ -141,6 +145,7 @@ impl Driver {
         self.readable = true;
         self.links.push(Link {
             attachment,
+            tells: transport.has_buffered().is_some(),
             transport,
             closing: None,
             unflushed: false,
@@ -172,7 +177,7 @@ impl Driver {
     pub(super) fn take(&mut self) -> Poll<Result<Option<Event>, Error>> {
         if let Some(event) = self.inbound.pop_front() {
             if let Event::Message(message) = &event {
-                self.inbound_bytes -= message.len() + OVERHEAD;
+                self.inbound_bytes -= cost(message);
             }
             if self.inbound.is_empty() && self.inbound.capacity() > KEPT_INBOUND {
                 self.inbound = VecDeque::new();
@@ -198,17 +203,28 @@ impl Driver {
         !self.inbound.is_empty() || self.end.is_some()
     }
 
-    /// Takes a message past the outbox; gives it back where it is not its turn or there is no room.
-    pub(super) fn send(&mut self, message: Message) -> Result<(), Message> {
-        let open = self.closing.is_none() && self.end.is_none();
-        if !open || !self.staged.is_empty() || !self.machine.is_writable() {
-            return Err(message);
-        }
-        self.deferred += message.len();
-        self.machine.send(message)
+    /// Tells whether there may be something to read, or to flush.
+    pub(super) fn is_behind(&self) -> bool {
+        self.readable || self.deferred > 0
     }
 
-    /// Tells whether writing may wait for the next message that the application sends.
+    /// Takes a message past the outbox; gives it back where it is not its turn or there is no room.
+    pub(super) fn send(&mut self, message: Message) -> Result<(), Message> {
+        if !self.takes_messages() {
+            return Err(message);
+        }
+        let len = message.len();
+        self.machine.send(message)?;
+        self.deferred += len + 1;
+        Ok(())
+    }
+
+    fn takes_messages(&self) -> bool {
+        self.staged.is_empty() && self.closing.is_none() && self.end.is_none()
+    }
+
+    /// Tells whether writing may wait for more that the application sends: replies to several
+    /// messages of one read leave together, with the last of them.
     pub(super) fn may_defer(&self) -> bool {
         !self.inbound.is_empty() && self.deferred < DEFERRED
     }
@@ -234,19 +250,22 @@ impl Driver {
         due: bool,
     ) {
         self.readable |= readable;
-        self.deferred = 0;
         // An application that does not read must not make its peer look silent.
         if due && self.machine.deadline().is_some_and(|at| at <= now) {
-            if self.is_full() {
+            if self.readable || self.is_full() {
                 self.machine.excuse(now);
             }
             self.machine.handle_timeout(now);
         }
         for round in 0.. {
-            self.fill(now, outbox);
+            if self.staged.is_empty() {
+                outbox.take(&mut self.staged);
+            }
             let mut again = self.decide(now, outbox);
             again |= self.dial(cx, now);
-            again |= self.work_links(cx, now);
+            again |= self.work_links(cx, now, outbox);
+            again |= self.stow(now, outbox);
+            again |= self.machine.has_events();
             if !again && self.flush(cx) {
                 break;
             }
@@ -257,36 +276,28 @@ impl Driver {
         }
     }
 
-    /// Moves messages from the outbox into the machine, as far as it takes them.
-    fn fill(&mut self, now: Instant, outbox: &Outbox) {
-        if self.staged.is_empty() {
-            outbox.take(&mut self.staged);
-        }
+    /// Keeps what no transport took, as far as there is room. Returns whether that changed anything.
+    fn stow(&mut self, now: Instant, outbox: &Outbox) -> bool {
         let mut released = 0;
-        while self.machine.is_writable()
-            && let Some(message) = self.staged.pop_front()
-        {
-            released += message.len() + OVERHEAD;
-            if self.machine.send(message).is_err() {
-                debug_assert!(false, "a writable machine takes a message");
+        if !self.staged.is_empty() {
+            let staged = &mut self.staged;
+            self.machine.send_from(&mut iter::from_fn(|| {
+                let message = staged.pop_front()?;
+                released += cost(&message);
+                Some(message)
+            }));
+            if released > 0 {
+                outbox.release(released);
             }
         }
-        if released > 0 {
-            outbox.release(released);
-            if self.staged.is_empty() {
-                // More may have come meanwhile.
-                outbox.take(&mut self.staged);
-                if !self.staged.is_empty() {
-                    return self.fill(now, outbox);
-                }
-            }
-        }
-        let empty = self.staged.is_empty();
-        if let Some((why, _)) = self.closing.take_if(|(_, by)| empty || *by <= now) {
-            self.machine.close(now, why, None);
+        let empty = self.staged.is_empty() && !outbox.is_queued();
+        let closing = self.closing.take_if(|(_, by)| empty || *by <= now);
+        if let Some((why, _)) = &closing {
+            self.machine.close(now, why.clone(), None);
             outbox.close(true);
             self.staged.clear();
         }
+        released > 0 || closing.is_some()
     }
 
     fn is_full(&self) -> bool {
@@ -294,13 +305,13 @@ impl Driver {
     }
 
     fn push(&mut self, event: Event) {
-        let message = matches!(event, Event::Message(_));
         // An application that never reads has the state to look at.
+        let message = matches!(event, Event::Message(_));
         if self.discarding || (!message && self.inbound.len() >= MAX_INBOUND) {
             return;
         }
         if let Event::Message(message) = &event {
-            self.inbound_bytes += message.len() + OVERHEAD;
+            self.inbound_bytes += cost(message);
         }
         self.inbound.push_back(event);
     }

@@ -1,0 +1,100 @@
+//! The futures of a connection's methods, by hand: each message passes through two of them.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use switchback_core::{Error, Message};
+
+use super::{Connection, Event, SendError, Shared};
+
+/// Waits for events. Dropping it hands the connection to the background.
+pub(super) struct Wait<'a> {
+    pub(super) connection: &'a mut Connection,
+    /// The connection relies on this future to come back when it is woken.
+    pub(super) waiting: bool,
+}
+
+impl Wait<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Error>> {
+        let event = self.connection.poll_event(cx);
+        self.waiting = event.is_pending();
+        event
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if self.waiting {
+            self.connection.shared.stop_waiting();
+        }
+    }
+}
+
+pub(super) struct NextEvent<'a>(pub(super) Wait<'a>);
+
+impl Future for NextEvent<'_> {
+    type Output = Result<Option<Event>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll(cx)
+    }
+}
+
+pub(super) struct Recv<'a>(pub(super) Wait<'a>);
+
+impl Future for Recv<'_> {
+    type Output = Result<Option<Message>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match ready!(self.0.poll(cx))? {
+                Some(Event::Message(message)) => return Poll::Ready(Ok(Some(message))),
+                Some(_) => {}
+                None => return Poll::Ready(Ok(None)),
+            }
+        }
+    }
+}
+
+/// Sends at once where that is possible; only where it is not, there is something to wait for.
+pub(super) enum Sending<'a> {
+    Begun {
+        shared: &'a Shared,
+        message: Option<Message>,
+    },
+    Waiting(Pin<Box<dyn Future<Output = Result<(), SendError>> + Send + 'a>>),
+}
+
+impl<'a> Sending<'a> {
+    pub(super) fn new(shared: &'a Shared, message: Message) -> Self {
+        Self::Begun {
+            shared,
+            message: Some(message),
+        }
+    }
+}
+
+impl Future for Sending<'_> {
+    type Output = Result<(), SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match &mut *self {
+                Self::Begun { shared, message } => {
+                    let shared = *shared;
+                    let Some(message) = message.take() else {
+                        return Poll::Ready(Ok(()));
+                    };
+                    match shared.send_past_outbox(message)? {
+                        None => return Poll::Ready(Ok(())),
+                        Some(message) => {
+                            *self = Self::Waiting(Box::pin(shared.send_own(message)));
+                        }
+                    }
+                }
+                Self::Waiting(future) => return future.as_mut().poll(cx),
+            }
+        }
+    }
+}
