@@ -244,7 +244,7 @@ async fn what_is_no_endpoint() {
         assert_eq!(connect(addr).await.unwrap_err().kind(), kind);
     }
     let (addr, _) = serve(vec![Step::Hang]).await;
-    let limits = Limits::new().with_handshake_timeout(Duration::from_millis(50));
+    let limits = Limits::new().handshake_timeout(Duration::from_millis(50));
     let error = connect_with(addr, ClientConfig::new().limits(limits)).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::TimedOut);
 }

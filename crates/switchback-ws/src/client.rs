@@ -187,7 +187,7 @@ async fn within(
     config: &ClientConfig,
     opening: impl Future<Output = Result<WebSocket, Error>>,
 ) -> Result<WebSocket, Error> {
-    let timeout = config.tuning.limits.handshake_timeout();
+    let timeout = config.tuning.limits.handshake_time();
     tokio::time::timeout(timeout, opening)
         .await
         .unwrap_or_else(|_| {

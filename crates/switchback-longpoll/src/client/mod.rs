@@ -80,7 +80,7 @@ impl LongPollClient {
         headers.remove(headers::SESSION);
         let max_body = batch::max_body(&limits);
         let opening = poll_fn(|cx| lane.poll_whole(cx, max_body));
-        let response = timeout(limits.handshake_timeout(), opening)
+        let response = timeout(limits.handshake_time(), opening)
             .await
             .map_err(|_| {
                 Error::with_message(

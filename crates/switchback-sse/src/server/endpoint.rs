@@ -191,7 +191,7 @@ impl SseServer {
             events: EventBody::new(queue, self.config.keep_alive, self.config.padding),
             entry: entry.clone(),
         });
-        let transport = Sse::new(entry, limits.close_timeout());
+        let transport = Sse::new(entry, limits.close_time());
         Ok((stream::response(body), transport))
     }
 
