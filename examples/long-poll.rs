@@ -13,6 +13,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -20,6 +21,7 @@ use hyper_util::rt::TokioIo;
 use switchback_examples::Args;
 use switchback_longpoll::{LongPoll, LongPollServer, ServerConfig, TransportExt};
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -32,7 +34,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let server = LongPollServer::new(ServerConfig::new());
     loop {
-        let (stream, _) = listener.accept().await?;
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of file descriptors, for one: others have to close first.
+            sleep(Duration::from_millis(50)).await;
+            continue;
+        };
         let server = server.clone();
         let service = service_fn(move |request| {
             let server = server.clone();

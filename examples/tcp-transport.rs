@@ -242,7 +242,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin + Send> Transport for Tcp<I> {
         if over || self.failed.is_some() {
             return Poll::Ready(Ok(()));
         }
-        let timeout = self.limits.close_timeout();
+        let timeout = self.limits.close_time();
         let timer = self
             .close_timer
             .get_or_insert_with(|| Box::pin(sleep(timeout)));
@@ -382,7 +382,7 @@ mod tests {
         let (closed, heard) = tokio::join!(near.close(CloseReason::normal()), far.recv());
         assert!(closed.is_ok());
         assert_eq!(heard.unwrap(), None);
-        tokio::time::advance(Limits::new().close_timeout() * 2).await;
+        tokio::time::advance(Limits::new().close_time() * 2).await;
         assert!(near.close(CloseReason::normal()).await.is_ok());
         assert!(far.close(CloseReason::normal()).await.is_ok());
     }

@@ -7,6 +7,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -16,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use switchback_examples::Args;
 use switchback_ws::{Config, TransportExt, WebSocket, upgrade};
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -24,7 +26,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("WebSocket echo on ws://{}", listener.local_addr()?);
 
     loop {
-        let (stream, _) = listener.accept().await?;
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of file descriptors, for one: others have to close first.
+            sleep(Duration::from_millis(50)).await;
+            continue;
+        };
         let service = service_fn(|mut request| async move {
             let response = match upgrade(&mut request, &Config::new()) {
                 Ok((response, upgrade)) => {

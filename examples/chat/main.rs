@@ -49,7 +49,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     let room = Arc::new(Room::new());
     let (endpoint, incoming) = Endpoint::new(Config::new());
-    tokio::spawn(welcome_all(incoming, room.clone()));
+    let welcoming = tokio::spawn(welcome_all(incoming, room.clone()));
 
     let app = Router::new()
         .route(
@@ -79,8 +79,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }
 
-    // New connections are not accepted any more; those that are open go on until all have been told.
+    // New sessions are refused, also on connections that are open; the others go on until they were
+    // told.
     println!("Stopping");
+    welcoming.abort();
     room.close(&CloseReason::new(CloseCode::GOING_AWAY, "the server stops"));
     let _ = tokio::time::timeout(STOP_TIMEOUT, room.emptied()).await;
     Ok(())

@@ -25,6 +25,7 @@ use switchback_examples::Args;
 use switchback_sse::{Event, EventStream, last_event_id};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::{interval, sleep};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -35,7 +36,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (samples, latest) = watch::channel(Sample::default());
     tokio::spawn(measure(samples));
     loop {
-        let (stream, _) = listener.accept().await?;
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of file descriptors, for one: others have to close first.
+            sleep(Duration::from_millis(50)).await;
+            continue;
+        };
         let latest = latest.clone();
         let service = service_fn(move |request| {
             let response = route(&request, latest.clone());
@@ -55,7 +60,7 @@ struct Sample {
 
 /// Measures once a second. Viewers that are slow miss samples rather than falling behind.
 async fn measure(samples: watch::Sender<Sample>) {
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut tick = interval(Duration::from_secs(1));
     loop {
         tick.tick().await;
         let load = tokio::fs::read_to_string("/proc/loadavg")

@@ -21,10 +21,19 @@ fn quotes(page: &str, program: &str) {
 
 #[test]
 fn the_tutorial_quotes_its_example() {
-    quotes(
-        include_str!("../../docs/tutorial.md"),
-        include_str!("../tutorial.rs"),
-    );
+    let page = include_str!("../../docs/tutorial.md");
+    let program = include_str!("../tutorial.rs");
+    quotes(page, program);
+
+    // All of it, so that whoever copies the blocks has a program.
+    let copied: Vec<&str> = page.lines().map(str::trim).collect();
+    let is_ours = |line: &str| line.starts_with("//!") || line.starts_with("#[expect(clippy::");
+    for line in program.lines().map(str::trim) {
+        assert!(
+            copied.contains(&line) || is_ours(line),
+            "not in the page: {line}"
+        );
+    }
 }
 
 #[test]

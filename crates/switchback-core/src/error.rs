@@ -7,6 +7,7 @@ use crate::{CloseCode, CloseReason};
 ///
 /// Opaque and one pointer wide. [`kind`](Error::kind) says what happened, the display text says
 /// what to do about it where something can be done, [`source`](StdError::source) gives the cause.
+/// `Debug` is all of that in one line.
 /// The type of the cause is not part of the interface.
 pub struct Error(Box<Inner>);
 
@@ -153,20 +154,20 @@ impl fmt::Display for Error {
     }
 }
 
+/// One line for people, because that is what a `main` that returns the error prints: the display text,
+/// its causes, the kind and the close.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("Error");
-        debug.field("kind", &self.0.kind);
-        if let Some(message) = &self.0.message {
-            debug.field("message", message);
+        write!(f, "{self}")?;
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
         }
-        if let Some(close) = &self.0.close {
-            debug.field("close", close);
+        match &self.0.close {
+            Some(close) => write!(f, " ({:?}, close {close})", self.0.kind),
+            None => write!(f, " ({:?})", self.0.kind),
         }
-        if let Some(source) = &self.0.source {
-            debug.field("source", source);
-        }
-        debug.finish()
     }
 }
 
@@ -209,6 +210,23 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Reset);
         assert_eq!(error.to_string(), "the connection was cut without a close");
         assert_eq!(error.source().unwrap().to_string(), "cut");
+    }
+
+    #[test]
+    fn debug_is_one_line_for_people() {
+        let cut = io::Error::new(io::ErrorKind::ConnectionReset, "cut");
+        let error =
+            Error::with_message(ErrorKind::Refused, "no answer").with_source(Error::from(cut));
+        assert_eq!(
+            format!("{error:?}"),
+            "no answer: the connection was cut without a close: cut (Refused)"
+        );
+        let close = CloseReason::new(CloseCode::GOING_AWAY, "bye");
+        let error = Error::new(ErrorKind::Closed).with_close(close.clone());
+        assert_eq!(
+            format!("{error:?}"),
+            format!("the connection is closed (Closed, close {close})")
+        );
     }
 
     #[test]

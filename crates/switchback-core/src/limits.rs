@@ -76,14 +76,14 @@ impl Limits {
 
     /// Sets how long an opening handshake may take. Default 15 s.
     #[must_use]
-    pub const fn with_handshake_timeout(mut self, timeout: Duration) -> Self {
+    pub const fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
         self
     }
 
     /// Sets how long a closing handshake may take before the connection is cut. Default 5 s.
     #[must_use]
-    pub const fn with_close_timeout(mut self, timeout: Duration) -> Self {
+    pub const fn close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = timeout;
         self
     }
@@ -114,12 +114,12 @@ impl Limits {
     }
 
     /// Returns how long an opening handshake may take.
-    pub const fn handshake_timeout(&self) -> Duration {
+    pub const fn handshake_time(&self) -> Duration {
         self.handshake_timeout
     }
 
     /// Returns how long a closing handshake may take.
-    pub const fn close_timeout(&self) -> Duration {
+    pub const fn close_time(&self) -> Duration {
         self.close_timeout
     }
 }

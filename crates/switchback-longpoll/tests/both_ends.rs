@@ -19,7 +19,7 @@ async fn pair(limits: Limits) -> (LongPoll, LongPollClient) {
     let config = ClientConfig::new()
         .limits(limits)
         .header(http::header::AUTHORIZATION, HeaderValue::from_static("x"));
-    let client = soon(LongPollClient::connect(&host.url, config))
+    let client = soon(LongPollClient::connect(&host.url, &config))
         .await
         .unwrap();
     (host.accept().await, client)
@@ -112,7 +112,7 @@ async fn a_message_over_the_servers_limit_ends_the_client() {
         ServerConfig::new().limits(Limits::new().max_message_size(10)),
     ))
     .await;
-    let mut client = soon(LongPollClient::connect(&host.url, ClientConfig::new()))
+    let mut client = soon(LongPollClient::connect(&host.url, &ClientConfig::new()))
         .await
         .unwrap();
     let mut server = host.accept().await;

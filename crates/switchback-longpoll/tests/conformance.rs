@@ -23,9 +23,7 @@ async fn conforms() {
     let config = ClientConfig::new().limits(limits).window(window);
     switchback_conformance::run(async || {
         let mut host = host.lock().await;
-        let client = LongPollClient::connect(&host.url, config.clone())
-            .await
-            .unwrap();
+        let client = LongPollClient::connect(&host.url, &config).await.unwrap();
         (host.accept().await, client)
     })
     .await;

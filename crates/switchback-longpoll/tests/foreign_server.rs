@@ -47,7 +47,7 @@ fn response(status: &str, content_type: &str, body: &str) -> String {
     )
 }
 
-/// The first lines and connection ids of the requests that came.
+/// The first lines and connection ids of the requests that came, and the session that they name.
 type Log = Arc<Mutex<Vec<String>>>;
 
 async fn serve(script: Vec<Step>) -> (SocketAddr, Log) {
@@ -65,7 +65,11 @@ async fn serve(script: Vec<Step>) -> (SocketAddr, Log) {
                 while let Some(request) = raw::read(&mut socket).await {
                     let id = request.header("Switchback-Connection").unwrap_or("-");
                     let line = request.line.replace(" HTTP/1.1", "");
-                    seen.lock().unwrap().push(format!("{line} {id}"));
+                    let mut entry = format!("{line} {id}");
+                    if let Some(session) = request.header("Switchback-Session") {
+                        entry = format!("{entry} as {session}");
+                    }
+                    seen.lock().unwrap().push(entry);
                     let step = script.lock().unwrap().next();
                     match step {
                         Some(Step::Answer(bytes)) => {
@@ -90,7 +94,7 @@ async fn connect(addr: SocketAddr) -> Result<LongPollClient, Error> {
 
 async fn connect_with(addr: SocketAddr, config: ClientConfig) -> Result<LongPollClient, Error> {
     let url = format!("http://{addr}/rt?app=x").parse().unwrap();
-    soon(LongPollClient::connect(&url, config)).await
+    soon(LongPollClient::connect(&url, &config)).await
 }
 
 async fn texts(client: &mut LongPollClient, expected: &[&str]) {
@@ -206,6 +210,28 @@ async fn batches_that_cannot_be() {
 }
 
 #[tokio::test]
+async fn only_the_opening_request_names_the_session() {
+    let received = response("200 OK", "application/json", r#"{"received":1}"#);
+    let script = vec![opened(""), Step::Answer(received), batch("t1:a")];
+    let (addr, log) = serve(script).await;
+    let name = http::HeaderName::from_static("switchback-session");
+    let config = ClientConfig::new().header(name, http::HeaderValue::from_static("hello"));
+    let mut client = connect_with(addr, config).await.unwrap();
+    soon(client.send("b")).await.unwrap();
+    texts(&mut client, &["a"]).await;
+    let log = log.lock().unwrap();
+    assert!(log[0].ends_with(" - as hello"), "{log:?}");
+    assert!(
+        log[1].starts_with("POST ") && log[2].starts_with("GET "),
+        "{log:?}"
+    );
+    assert!(
+        log[1..].iter().all(|entry| !entry.contains(" as ")),
+        "{log:?}"
+    );
+}
+
+#[tokio::test]
 async fn what_is_no_endpoint() {
     for (step, kind) in [
         (batch(""), ErrorKind::Protocol),
@@ -218,7 +244,7 @@ async fn what_is_no_endpoint() {
         assert_eq!(connect(addr).await.unwrap_err().kind(), kind);
     }
     let (addr, _) = serve(vec![Step::Hang]).await;
-    let limits = Limits::new().with_handshake_timeout(Duration::from_millis(50));
+    let limits = Limits::new().handshake_timeout(Duration::from_millis(50));
     let error = connect_with(addr, ClientConfig::new().limits(limits)).await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::TimedOut);
 }

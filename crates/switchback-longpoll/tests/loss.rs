@@ -148,7 +148,7 @@ async fn cut_anywhere() {
     let (addr, done) = proxy(host.addr, cuts).await;
     let url = format!("http://{addr}/rt").parse().unwrap();
     let config = ClientConfig::new().limits(limits);
-    let client = soon(LongPollClient::connect(&url, config)).await.unwrap();
+    let client = soon(LongPollClient::connect(&url, &config)).await.unwrap();
     both_ways(host.accept().await, client).await;
     let done = done.load(Ordering::Relaxed);
     assert!(done >= total / 2, "only {done} connections were cut");
@@ -193,7 +193,7 @@ async fn responses_that_were_made_and_never_sent() {
         }
     });
     let url = format!("http://{addr}/rt").parse().unwrap();
-    let client = soon(LongPollClient::connect(&url, ClientConfig::new()))
+    let client = soon(LongPollClient::connect(&url, &ClientConfig::new()))
         .await
         .unwrap();
     both_ways(soon(accepted.recv()).await.unwrap(), client).await;

@@ -12,6 +12,7 @@ pub use server::{
     SseServer, last_event_id,
 };
 pub use switchback_core::{
-    CloseCode, CloseReason, Error, ErrorKind, Limits, Message, Transport, TransportExt,
+    CloseCode, CloseReason, Error, ErrorKind, Limits, Message, MessageKind, Transport,
+    TransportExt, TransportInfo, TransportKind,
 };
 pub use switchback_http::{Connector, Refusal, Url};

@@ -155,7 +155,7 @@ async fn what_is_no_switchback_server_is_told_apart() {
 async fn a_handshake_takes_no_longer_than_its_timeout() {
     let origin = Origin::start().await;
     let url = origin.url("/rt");
-    let limits = Limits::new().with_handshake_timeout(Duration::from_millis(500));
+    let limits = Limits::new().handshake_timeout(Duration::from_millis(500));
     let config = ClientConfig::new().limits(limits);
     for with_head in [false, true] {
         let server = async {
@@ -256,7 +256,7 @@ async fn silence_is_a_cut() {
 #[tokio::test]
 async fn a_post_that_is_refused_ends_the_connection_unless_the_stream_says_more() {
     let origin = Origin::start().await;
-    let limits = Limits::new().with_close_timeout(Duration::from_secs(1));
+    let limits = Limits::new().close_timeout(Duration::from_secs(1));
     let config = ClientConfig::new().limits(limits);
     let close = "event: switchback\ndata: {\"close\":{\"code\":1001,\"reason\":\"bye\"}}\n\n";
     for (said, cut, expected) in [

@@ -196,8 +196,7 @@ async fn a_close_comes_behind_the_messages() {
 
 #[tokio::test]
 async fn a_post_while_the_server_closes_is_told_why() {
-    let config =
-        ServerConfig::new().limits(Limits::new().with_close_timeout(Duration::from_secs(60)));
+    let config = ServerConfig::new().limits(Limits::new().close_timeout(Duration::from_secs(60)));
     let server = SseServer::new(config);
     let get = Request::get("/?transport=sse").body(()).unwrap();
     let (response, mut transport) = server.open(&get).unwrap();
@@ -243,7 +242,7 @@ async fn a_close_that_nobody_reads_times_out() {
     let begin = tokio::time::Instant::now();
     let error = soon(transport.close(CloseCode::NORMAL)).await.unwrap_err();
     assert!(error.is_timeout());
-    assert_eq!(begin.elapsed(), Limits::new().close_timeout());
+    assert_eq!(begin.elapsed(), Limits::new().close_time());
     soon(transport.close(CloseCode::NORMAL)).await.unwrap();
     drop(response);
 }

@@ -25,7 +25,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let listener = TcpListener::bind(addr).await?;
     loop {
-        let (stream, _) = listener.accept().await?;
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of file descriptors, for one: others have to close first.
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            continue;
+        };
         tokio::spawn(
             http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service_fn(answer))

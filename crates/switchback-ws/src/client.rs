@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::InvalidUri;
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::Empty;
@@ -57,8 +57,8 @@ impl ClientConfig {
     /// Sets after how long without anything from the server a ping is sent. Default 25 s. See
     /// [`Config::ping_interval`](crate::Config::ping_interval).
     #[must_use]
-    pub fn ping_interval(mut self, interval: Option<Duration>) -> Self {
-        self.tuning.ping_interval = interval;
+    pub fn ping_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.tuning.ping_interval = interval.into();
         self
     }
 
@@ -98,6 +98,13 @@ impl ClientConfig {
     #[must_use]
     pub fn headers(mut self, headers: HeaderMap) -> Self {
         self.headers = headers;
+        self
+    }
+
+    /// Adds a header to the request. See [`headers`](Self::headers).
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.append(name, value);
         self
     }
 }
@@ -180,7 +187,7 @@ async fn within(
     config: &ClientConfig,
     opening: impl Future<Output = Result<WebSocket, Error>>,
 ) -> Result<WebSocket, Error> {
-    let timeout = config.tuning.limits.handshake_timeout();
+    let timeout = config.tuning.limits.handshake_time();
     tokio::time::timeout(timeout, opening)
         .await
         .unwrap_or_else(|_| {

@@ -11,7 +11,7 @@ use switchback_core::Limits;
 /// let config = Config::new()
 ///     .limits(Limits::new().max_message_size(1 << 20))
 ///     .protocols(["chat.v2", "chat.v1"])
-///     .ping_interval(Some(Duration::from_secs(10)));
+///     .ping_interval(Duration::from_secs(10));
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Config {
@@ -50,8 +50,8 @@ impl Config {
     /// Any byte counts, and so does that the peer takes what had to wait to be written to it: a slow
     /// reader is not silent.
     #[must_use]
-    pub fn ping_interval(mut self, interval: Option<Duration>) -> Self {
-        self.tuning.ping_interval = interval;
+    pub fn ping_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.tuning.ping_interval = interval.into();
         self
     }
 

@@ -147,7 +147,7 @@ impl Future for Upgrade {
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(failed(error))),
             Poll::Pending => {
-                let timeout = this.tuning.limits.handshake_timeout();
+                let timeout = this.tuning.limits.handshake_time();
                 let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(timeout)));
                 timer.as_mut().poll(cx).map(|()| {
                     Err(Error::with_message(

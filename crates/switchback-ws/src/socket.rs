@@ -105,7 +105,7 @@ impl WebSocket {
             heartbeat: Heartbeat::new(tuning.ping_interval, tuning.ping_timeout),
             role,
             info,
-            close_timeout: tuning.limits.close_timeout(),
+            close_timeout: tuning.limits.close_time(),
             state: State::Open,
             close_reason: None,
         }

@@ -18,6 +18,8 @@ pub use self::config::Config;
 pub use self::connection::{Connection, Event, SendError, Sender, State, Watch};
 pub use self::endpoint::{Endpoint, Incoming};
 pub use self::identity::{PeerAddr, Principal};
+#[cfg(feature = "tls")]
+pub use self::serve::serve_tls;
 pub use self::serve::{serve, serve_connection};
 #[cfg(feature = "tls")]
 pub use self::tls::TlsAcceptor;

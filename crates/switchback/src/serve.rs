@@ -9,7 +9,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tower_service::Service;
 
 use crate::PeerAddr;
@@ -33,22 +33,42 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     loop {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                survivable(error)?;
-                // Out of file descriptors: others have to close first.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        // Small messages must not wait for the acknowledgement of earlier ones.
-        let _ = stream.set_nodelay(true);
-        tokio::spawn(serve_connection(stream, PeerAddr(peer), service.clone()));
+        let (stream, peer) = accept(&listener).await?;
+        tokio::spawn(serve_connection(stream, peer, service.clone()));
     }
 }
 
-/// Serves one connection: what [`serve`] does with each, for listeners of other kinds.
+/// The same as [`serve`] with TLS: browsers and other clients come by `https` and `wss`.
+///
+/// # Errors
+///
+/// As [`serve`]. A TLS handshake that fails ends its connection alone.
+#[cfg(feature = "tls")]
+pub async fn serve_tls<S, B>(
+    listener: TcpListener,
+    tls: crate::TlsAcceptor,
+    service: S,
+) -> io::Result<()>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    loop {
+        let (stream, peer) = accept(&listener).await?;
+        let (tls, service) = (tls.clone(), service.clone());
+        tokio::spawn(async move {
+            match tls.accept(stream).await {
+                Ok(stream) => serve_connection(stream, peer, service).await,
+                Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
+            }
+        });
+    }
+}
+
+/// Serves one connection: what [`serve`] does with each, for accept loops and listeners of your own.
 pub async fn serve_connection<I, S, B>(io: I, peer: PeerAddr, service: S)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -74,6 +94,22 @@ where
         .await
     {
         tracing::debug!(%error, "a connection failed");
+    }
+}
+
+/// Accepts a connection, however many fail before it.
+async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, PeerAddr)> {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // Small messages must not wait for the acknowledgement of earlier ones.
+                let _ = stream.set_nodelay(true);
+                return Ok((stream, PeerAddr(peer)));
+            }
+            Err(error) => survivable(error)?,
+        }
+        // Out of file descriptors: others have to close first.
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

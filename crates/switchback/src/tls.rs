@@ -11,21 +11,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// Accepts TLS on a server, by rustls.
 ///
 /// ```no_run
-/// # async fn example<S>(endpoint: switchback::Endpoint) -> Result<(), Box<dyn std::error::Error>> {
-/// use switchback::{PeerAddr, TlsAcceptor};
+/// use switchback::TlsAcceptor;
 ///
-/// let tls = TlsAcceptor::from_pem(&std::fs::read("cert.pem")?, &std::fs::read("key.pem")?)?;
-/// let listener = tokio::net::TcpListener::bind("127.0.0.1:8443").await?;
-/// loop {
-///     let (stream, peer) = listener.accept().await?;
-///     let (tls, endpoint) = (tls.clone(), endpoint.clone());
-///     tokio::spawn(async move {
-///         if let Ok(stream) = tls.accept(stream).await {
-///             switchback::serve_connection(stream, PeerAddr(peer), endpoint).await;
-///         }
-///     });
+/// async fn serve(endpoint: switchback::Endpoint) -> Result<(), Box<dyn std::error::Error>> {
+///     let tls = TlsAcceptor::from_pem(&std::fs::read("cert.pem")?, &std::fs::read("key.pem")?)?;
+///     let listener = tokio::net::TcpListener::bind("127.0.0.1:8443").await?;
+///     switchback::serve_tls(listener, tls, endpoint).await?;
+///     Ok(())
 /// }
-/// # }
 /// ```
 #[derive(Clone)]
 pub struct TlsAcceptor(tokio_rustls::TlsAcceptor);

@@ -46,7 +46,7 @@ async fn plain_clients_are_served_without_a_session() {
     let transports: [Box<dyn Transport>; 3] = [
         Box::new(switchback_ws::connect_to(&url, &ws).await.unwrap()),
         Box::new(SseClient::connect(&url, &sse).await.unwrap()),
-        Box::new(LongPollClient::connect(&url, longpoll).await.unwrap()),
+        Box::new(LongPollClient::connect(&url, &longpoll).await.unwrap()),
     ];
     for mut transport in transports {
         let kind = transport.info().kind();

@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use support::{echo, within};
 use switchback::{Client, Config, Endpoint, PeerAddr, Principal, TlsAcceptor, TransportKind};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 /// An endpoint that echoes.
@@ -115,16 +116,14 @@ async fn tls_on_both_ends() {
     let (listener, addr) = listener().await;
     let endpoint = endpoint();
     tokio::spawn(async move {
-        loop {
-            let (stream, peer) = listener.accept().await.unwrap();
-            let (acceptor, endpoint) = (acceptor.clone(), endpoint.clone());
-            tokio::spawn(async move {
-                if let Ok(stream) = acceptor.accept(stream).await {
-                    switchback::serve_connection(stream, PeerAddr(peer), endpoint).await;
-                }
-            });
-        }
+        switchback::serve_tls(listener, acceptor, endpoint)
+            .await
+            .unwrap();
     });
+    // Those who do not speak TLS harm nobody, whether they say something or not.
+    let _silent = TcpStream::connect(addr).await.unwrap();
+    let mut stranger = TcpStream::connect(addr).await.unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let port = addr.port();
     for scheme in ["https", "wss"] {
         let url = format!("{scheme}://localhost:{port}/rt");

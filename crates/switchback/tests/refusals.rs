@@ -179,6 +179,18 @@ async fn a_transport_that_is_not_offered_is_refused() {
 }
 
 #[tokio::test]
+async fn errors_read_well_where_main_prints_them() {
+    let error = switchback::connect("http://").await.unwrap_err();
+    let shown = format!("{error:?}");
+    assert!(shown.starts_with("the URL cannot be used: "), "{shown}");
+
+    let server = Server::echo(Config::new().transports([TransportKind::LongPoll])).await;
+    let client = client(server.addr, TransportKind::Sse);
+    let error = client.connect().await.unwrap_err();
+    assert_eq!(format!("{error:?}"), error.to_string());
+}
+
+#[tokio::test]
 async fn plain_clients_can_be_refused() {
     let server = Server::echo(Config::new().plain_clients(false)).await;
     let request = "GET /rt?transport=sse HTTP/1.1\nHost: x\nConnection: close\n\n";

@@ -127,7 +127,7 @@ fn distrust(error: &CertificateError, host: &str) -> String {
     let what = match error {
         CertificateError::UnknownIssuer => {
             "was issued by an authority that is not trusted here: give the authority's \
-             certificate to Connector::with_ca_pem if it is your own"
+             certificate to `trust_pem` if it is your own"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "is for another name"

@@ -165,7 +165,7 @@ impl Inbox {
         let reading = read_body(
             request.into_body(),
             batch::max_body(&self.limits),
-            self.limits.handshake_timeout(),
+            self.limits.handshake_time(),
         );
         let Some(body) = unless(self.overtaken(turn), reading).await else {
             return self.received();
@@ -176,7 +176,7 @@ impl Inbox {
                 .map_err(|error| bad_batch(&error))?
                 .into(),
         };
-        let deadline = Instant::now() + self.limits.handshake_timeout();
+        let deadline = Instant::now() + self.limits.handshake_time();
         loop {
             let mut changed = pin!(self.changed.notified());
             // Before the look at the state, so that no change in between is missed.

@@ -138,7 +138,7 @@ async fn waits_for_room() {
 async fn is_bounded_in_messages_too() {
     let limits = Limits::new()
         .recv_buffer_size(10 * OVERHEAD)
-        .with_handshake_timeout(Duration::ZERO);
+        .handshake_timeout(Duration::ZERO);
     let inbox = Inbox::new(&limits);
     let many = "t0:".repeat(50);
     assert_eq!(post(&inbox, 1, &many).await, received(10));

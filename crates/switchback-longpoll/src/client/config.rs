@@ -22,7 +22,6 @@ pub struct ClientConfig {
     pub(super) retry_for: Duration,
     pub(super) connector: Connector,
     pub(super) headers: HeaderMap,
-    pub(super) opening_headers: HeaderMap,
 }
 
 impl ClientConfig {
@@ -35,7 +34,6 @@ impl ClientConfig {
             retry_for: Duration::from_secs(10),
             connector: Connector::new(),
             headers: HeaderMap::new(),
-            opening_headers: HeaderMap::new(),
         }
     }
 
@@ -75,17 +73,18 @@ impl ClientConfig {
         self
     }
 
-    /// Adds a header to every request.
+    /// Sets headers to send with every request. `Switchback-Session` only goes with the one that
+    /// opens the connection.
     #[must_use]
-    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.append(name, value);
+    pub fn headers(mut self, headers: HeaderMap) -> Self {
+        self.headers = headers;
         self
     }
 
-    /// Adds a header to the request that opens the connection.
+    /// Adds a header to send with every request.
     #[must_use]
-    pub fn opening_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.opening_headers.append(name, value);
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.append(name, value);
         self
     }
 }
@@ -105,7 +104,6 @@ impl fmt::Debug for ClientConfig {
             .field("grace", &self.grace)
             .field("retry_for", &self.retry_for)
             .field("headers", &self.headers.len())
-            .field("opening_headers", &self.opening_headers.len())
             .finish_non_exhaustive()
     }
 }

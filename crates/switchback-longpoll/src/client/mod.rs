@@ -65,7 +65,7 @@ impl LongPollClient {
     /// # Cancel safety
     ///
     /// A dropped future abandons the connection; the server forgets it after a while.
-    pub async fn connect(url: &Url, config: ClientConfig) -> Result<Self, Error> {
+    pub async fn connect(url: &Url, config: &ClientConfig) -> Result<Self, Error> {
         let ClientConfig {
             limits,
             window,
@@ -73,16 +73,14 @@ impl LongPollClient {
             retry_for,
             connector,
             mut headers,
-            opening_headers,
-        } = config;
+        } = config.clone();
         let mut lane = Lane::new(connector.clone(), url.clone());
-        let mut first = headers.clone();
-        first.extend(opening_headers);
         let target = url.with_query(&[("transport", TransportKind::LongPoll.name())]);
-        lane.start(Method::GET, &target, first, Bytes::new());
+        lane.start(Method::GET, &target, headers.clone(), Bytes::new());
+        headers.remove(headers::SESSION);
         let max_body = batch::max_body(&limits);
         let opening = poll_fn(|cx| lane.poll_whole(cx, max_body));
-        let response = timeout(limits.handshake_timeout(), opening)
+        let response = timeout(limits.handshake_time(), opening)
             .await
             .map_err(|_| {
                 Error::with_message(

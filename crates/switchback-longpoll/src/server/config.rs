@@ -27,7 +27,7 @@ impl ServerConfig {
             limits: Limits::new(),
             window: Duration::from_secs(25),
             grace: Duration::from_secs(10),
-            max_connections: 10_000,
+            max_connections: 65_536,
         }
     }
 
@@ -58,7 +58,7 @@ impl ServerConfig {
     }
 
     /// Sets how many connections there may be; further ones are refused with `503 unavailable`.
-    /// Default 10,000.
+    /// Default 65,536.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections;

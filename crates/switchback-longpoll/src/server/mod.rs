@@ -199,7 +199,7 @@ impl LongPollServer {
 
     /// Keeps a connection that is closing known for the close timeout.
     fn linger(&self, id: ConnectionId) {
-        let until = Instant::now() + self.limits().close_timeout();
+        let until = Instant::now() + self.limits().close_time();
         if let Some(oldest) = self.shared.lingering.add(id, until) {
             self.forget(&oldest);
         }

@@ -175,7 +175,7 @@ impl Transport for LongPoll {
             self.phase = Phase::Closed;
             return Poll::Ready(Ok(()));
         }
-        let timeout = self.server.limits().close_timeout();
+        let timeout = self.server.limits().close_time();
         if self.close_timer.poll_after(cx, timeout).is_pending() {
             return Poll::Pending;
         }

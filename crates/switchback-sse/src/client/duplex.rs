@@ -61,7 +61,7 @@ impl SseClient {
     pub async fn connect(url: &Url, config: &ClientConfig) -> Result<Self, Error> {
         // Boxed, so that futures of callers stay small.
         let opening = Box::pin(Self::open(url, config));
-        match timeout(config.limits.handshake_timeout(), opening).await {
+        match timeout(config.limits.handshake_time(), opening).await {
             Ok(result) => result,
             Err(elapsed) => Err(Error::new(ErrorKind::TimedOut).with_source(elapsed)),
         }
@@ -114,7 +114,7 @@ impl SseClient {
     }
 
     fn set_posting_failed(&mut self, error: Error) {
-        let patience = Box::pin(sleep(self.limits.close_timeout()));
+        let patience = Box::pin(sleep(self.limits.close_time()));
         self.posting_failed = Some((error, patience));
     }
 

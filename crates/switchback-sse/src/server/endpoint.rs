@@ -59,7 +59,8 @@ impl ServerConfig {
         self
     }
 
-    /// Sets how many connections there may be at a time. Default 65,536.
+    /// Sets how many connections there may be; further ones are refused with `503 unavailable`.
+    /// Default 65,536.
     #[must_use]
     pub const fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections;
@@ -116,14 +117,20 @@ impl SseServer {
         }
     }
 
-    /// Answers any request to the path of this server. A request that opens a connection gives its
-    /// transport, which lives when the response is sent.
+    /// Answers any request to the path of this server (`docs/protocol.md`, 1).
+    ///
+    /// `accept` is called for a request that opens a connection, with the new transport. To refuse a
+    /// client, do not call `handle`.
     ///
     /// # Cancel safety
     ///
     /// As [`post`](Self::post).
-    pub async fn handle<B: Body>(&self, request: Request<B>) -> (Response<SseBody>, Option<Sse>) {
-        let refuse = |refusal: Refusal| (refusal.into_response().map(SseBody::from), None);
+    pub async fn handle<B: Body>(
+        &self,
+        request: Request<B>,
+        accept: impl FnOnce(Sse),
+    ) -> Response<SseBody> {
+        let refuse = |refusal: Refusal| refusal.into_response().map(SseBody::from);
         if !matches!(
             Query::of(request.uri()).get("transport"),
             None | Some("sse")
@@ -136,11 +143,14 @@ impl SseServer {
         }
         match *request.method() {
             Method::GET => match self.open(&request) {
-                Ok((response, transport)) => (response, Some(transport)),
+                Ok((response, transport)) => {
+                    accept(transport);
+                    response
+                }
                 Err(refusal) => refuse(refusal),
             },
-            Method::POST => (self.post(request).await.map(SseBody::from), None),
-            Method::DELETE => (self.delete(&request).map(SseBody::from), None),
+            Method::POST => self.post(request).await.map(SseBody::from),
+            Method::DELETE => self.delete(&request).map(SseBody::from),
             _ => refuse(
                 Refusal::new(
                     StatusCode::METHOD_NOT_ALLOWED,
@@ -181,7 +191,7 @@ impl SseServer {
             events: EventBody::new(queue, self.config.keep_alive, self.config.padding),
             entry: entry.clone(),
         });
-        let transport = Sse::new(entry, limits.close_timeout());
+        let transport = Sse::new(entry, limits.close_time());
         Ok((stream::response(body), transport))
     }
 
@@ -221,6 +231,12 @@ impl SseServer {
     /// Returns how many connections there are.
     pub fn connections(&self) -> usize {
         self.registry.len()
+    }
+}
+
+impl Default for SseServer {
+    fn default() -> Self {
+        Self::new(ServerConfig::new())
     }
 }
 

@@ -109,7 +109,6 @@ impl Drop for EventSender {
 }
 
 /// An event that was not sent.
-#[derive(Debug)]
 pub struct SendError {
     event: Event,
     closed: bool,
@@ -134,6 +133,13 @@ impl fmt::Display for SendError {
         } else {
             "the queue of the event stream is full"
         })
+    }
+}
+
+/// The display text, because that is what a `main` that returns the error prints.
+impl fmt::Debug for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -61,13 +61,12 @@ pub async fn serve_duplex(server: SseServer) -> (SocketAddr, mpsc::Receiver<Sse>
         let server = server.clone();
         let opened = opened.clone();
         async move {
-            let (response, transport) = server.handle(request).await;
-            if let Some(mut transport) = transport {
+            let accept = |mut transport: Sse| {
                 transport.set_peer_addr(peer);
                 // The test may have seen enough.
-                let _ = opened.send(transport).await;
-            }
-            response
+                let _ = opened.try_send(transport);
+            };
+            server.handle(request, accept).await
         }
     })
     .await;

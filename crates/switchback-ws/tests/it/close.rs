@@ -341,7 +341,7 @@ async fn a_close_that_is_not_answered_times_out() {
         let begun = Instant::now();
         let error = near.close(CloseReason::normal()).await.unwrap_err();
         assert!(error.is_timeout(), "{error:?}");
-        assert_eq!(begun.elapsed(), Limits::new().close_timeout());
+        assert_eq!(begun.elapsed(), Limits::new().close_time());
         assert!(near.recv().await.unwrap_err().is_timeout());
         near.close(CloseReason::normal()).await.unwrap();
     }
@@ -360,7 +360,7 @@ async fn a_close_that_cannot_be_written_times_out() {
         let begun = Instant::now();
         let error = near.close(CloseReason::normal()).await.unwrap_err();
         assert!(error.is_timeout(), "{error:?}");
-        assert_eq!(begun.elapsed(), Limits::new().close_timeout());
+        assert_eq!(begun.elapsed(), Limits::new().close_time());
     }
 }
 

@@ -32,7 +32,7 @@ async fn over_tcp() {
 #[tokio::test]
 async fn over_tls() {
     let (server, pem) = Server::start_tls(Config::new().limits(limits())).await;
-    let connector = Connector::new().with_ca_pem(pem.as_bytes()).unwrap();
+    let connector = Connector::new().trust_pem(pem.as_bytes()).unwrap();
     let config = ClientConfig::new().limits(limits()).connector(connector);
     let url = format!("wss://localhost:{}/rt", server.addr.port());
     let server = Arc::new(Mutex::new(server));

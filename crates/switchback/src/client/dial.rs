@@ -131,17 +131,13 @@ fn open(client: &Client, kind: TransportKind, hello: &str) -> Opening {
             })
         }
         TransportKind::LongPoll => {
-            let mut config = switchback_longpoll::ClientConfig::new()
+            greet(&mut headers, hello);
+            let config = switchback_longpoll::ClientConfig::new()
                 .limits(limits)
-                .connector(connector);
-            for (name, value) in &headers {
-                config = config.header(name.clone(), value.clone());
-            }
-            if let Some(value) = sensitive(hello) {
-                config = config.opening_header(switchback_http::headers::SESSION, value);
-            }
+                .connector(connector)
+                .headers(headers);
             Box::pin(async move {
-                Ok(Box::new(LongPollClient::connect(&url, config).await?) as Box<dyn Transport>)
+                Ok(Box::new(LongPollClient::connect(&url, &config).await?) as Box<dyn Transport>)
             })
         }
         other => Box::pin(async move {
@@ -162,16 +158,11 @@ fn within(timeout: Duration, opening: Opening) -> Opening {
 }
 
 fn greet(headers: &mut HeaderMap, hello: &str) {
-    if let Some(value) = sensitive(hello) {
+    if let Ok(mut value) = HeaderValue::try_from(hello) {
+        // It resumes the session, so no log shows it.
+        value.set_sensitive(true);
         headers.insert(switchback_http::headers::SESSION, value);
     }
-}
-
-/// A header value that is not shown in logs.
-fn sensitive(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::try_from(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 fn failure(kind: TransportKind, error: &Error) -> Failure {

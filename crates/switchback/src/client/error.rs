@@ -76,13 +76,13 @@ impl fmt::Display for ConnectError {
     }
 }
 
+/// The display text and its cause, because that is what a `main` that returns the error prints.
 impl fmt::Debug for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConnectError")
-            .field("failures", &self.failures)
-            .field("why", &self.why)
-            .field("invalid", &self.invalid)
-            .finish()
+        match &self.invalid {
+            Some(error) => write!(f, "{self}: {error:?}"),
+            None => write!(f, "{self}"),
+        }
     }
 }
 

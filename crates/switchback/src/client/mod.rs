@@ -180,7 +180,7 @@ impl Client {
     /// [`ErrorKind::Invalid`] when there is no certificate in it, [`ErrorKind::Unsupported`] without
     /// the feature `tls`.
     pub fn trust_pem(mut self, pem: &[u8]) -> Result<Self, Error> {
-        self.connector = self.connector.with_ca_pem(pem)?;
+        self.connector = self.connector.trust_pem(pem)?;
         Ok(self)
     }
 

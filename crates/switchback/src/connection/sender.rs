@@ -58,7 +58,6 @@ impl fmt::Debug for Sender {
 }
 
 /// A message that was not sent, and why.
-#[derive(Debug)]
 pub struct SendError {
     message: Message,
     error: Error,
@@ -88,6 +87,13 @@ impl SendError {
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the message was not sent")
+    }
+}
+
+/// The display text and its cause, because that is what a `main` that returns the error prints.
+impl fmt::Debug for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}: {:?}", self.error)
     }
 }
 

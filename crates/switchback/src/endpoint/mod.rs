@@ -65,6 +65,9 @@ pub(crate) struct Inner {
 }
 
 /// The connections that an [`Endpoint`] has accepted.
+///
+/// Drop it to stop a server: new clients are then told by 503 to try again later, while the connections
+/// that were accepted go on, and their sessions still resume.
 #[derive(Debug)]
 pub struct Incoming(mpsc::Receiver<Connection>);
 
@@ -117,6 +120,12 @@ impl Endpoint {
 impl Inner {
     fn connections(&self) -> usize {
         self.sessions.len() + self.plain.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether new connections have no place: there are as many as there may be, or nobody
+    /// accepts them any more.
+    fn is_full(&self) -> bool {
+        self.connections() >= self.config.max_connections || self.accepted.is_closed()
     }
 
     fn offers(&self, kind: TransportKind) -> bool {

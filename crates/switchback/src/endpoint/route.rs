@@ -94,7 +94,7 @@ impl Inner {
     ) -> Result<Response<Body>, Refusal> {
         let info = Arc::new(request_info(request));
         let hello = websocket_hello(request)?;
-        self.admit(hello.is_some())?;
+        self.admit(hello.as_ref(), &info)?;
         let config = match hello {
             Some(_) => self.websocket.clone().ping_interval(None),
             None => self.websocket.clone(),
@@ -124,8 +124,8 @@ impl Inner {
 
     fn open_sse<B>(self: &Arc<Self>, request: &Request<B>) -> Result<Response<Body>, Refusal> {
         let hello = header_hello(request)?;
-        self.admit(hello.is_some())?;
         let info = Arc::new(request_info(request));
+        self.admit(hello.as_ref(), &info)?;
         let (response, mut transport) = self.sse.open(request)?;
         transport.set_peer_addr(info.peer_addr);
         self.admit_transport(hello, Box::new(transport), info);
@@ -134,8 +134,8 @@ impl Inner {
 
     fn open_longpoll<B>(self: &Arc<Self>, request: &Request<B>) -> Result<Response<Body>, Refusal> {
         let hello = header_hello(request)?;
-        self.admit(hello.is_some())?;
         let info = Arc::new(request_info(request));
+        self.admit(hello.as_ref(), &info)?;
         let (opening, mut transport) = self.longpoll.open(request)?;
         transport.set_peer_addr(info.peer_addr);
         // The session puts its first frame into the transport now, so that it is in this response.
@@ -143,20 +143,22 @@ impl Inner {
         Ok(opening.into_response().map(Body::from))
     }
 
-    /// Says no before anything is opened.
-    fn admit(&self, session: bool) -> Result<(), Refusal> {
-        if !session && !self.config.plain_clients {
+    /// Says no before anything is opened. A session that is here already may always have another
+    /// transport.
+    fn admit(&self, hello: Option<&Hello>, info: &RequestInfo) -> Result<(), Refusal> {
+        if hello.is_none() && !self.config.plain_clients {
             return Err(Refusal::new(
                 StatusCode::BAD_REQUEST,
                 "bad_session",
                 "only clients with the session protocol are served here",
             ));
         }
-        if self.connections() >= self.config.max_connections || self.accepted.is_closed() {
+        let is_here = hello.is_some_and(|hello| self.sessions.knows(hello, info));
+        if !is_here && self.is_full() {
             return Err(Refusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
-                "too many connections, try again later",
+                "no new connections now, try again later",
             )
             .with_header(http::header::RETRY_AFTER, HeaderValue::from_static("5")));
         }

@@ -52,6 +52,12 @@ impl Sessions {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells whether a hello is for a session that its client may use, be its token right or not.
+    pub(super) fn knows(&self, hello: &Hello, info: &RequestInfo) -> bool {
+        let id = hello.session().to_string();
+        matches!(self.find(&id, info.principal.as_deref()), Found::Session(_))
+    }
+
     /// Finds a session that the principal may use. Another principal gets the answer of an unknown
     /// session: it learns nothing.
     fn find(&self, id: &str, principal: Option<&str>) -> Found {
@@ -173,6 +179,10 @@ impl Inner {
         transport: Box<dyn Transport>,
         info: Arc<RequestInfo>,
     ) {
+        if self.is_full() {
+            // Its session has just gone, or its token is wrong: it is new, and came too late.
+            return refuse(transport, CloseCode::TRY_AGAIN_LATER.into());
+        }
         let now = Instant::now();
         let config = self.config.session.clone();
         let session = match instead {

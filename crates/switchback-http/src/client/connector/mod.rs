@@ -36,14 +36,14 @@ impl Connector {
     ///
     /// [`ErrorKind::Invalid`] when there is no certificate in it or a malformed one,
     /// [`ErrorKind::Unsupported`] without the feature `tls`.
-    pub fn with_ca_pem(mut self, pem: &[u8]) -> Result<Self, Error> {
+    pub fn trust_pem(mut self, pem: &[u8]) -> Result<Self, Error> {
         self.tls = Tls::trusting(pem)?;
         Ok(self)
     }
 
     /// Sets how long [`connect`](Self::connect) may take, name resolution and TLS included.
     #[must_use]
-    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }

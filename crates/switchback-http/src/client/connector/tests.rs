@@ -28,7 +28,7 @@ async fn without_tls_the_feature_is_named() {
     let error = connect(&Connector::new(), &url).await;
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("feature `tls`"), "{error}");
-    assert!(Connector::new().with_ca_pem(b"").is_err());
+    assert!(Connector::new().trust_pem(b"").is_err());
 }
 
 #[cfg(feature = "tls")]
@@ -90,7 +90,7 @@ mod tls {
             peer.answer("200 OK", "secret").await;
             peer
         };
-        let connector = Connector::new().with_ca_pem(authority.pem.as_bytes());
+        let connector = Connector::new().trust_pem(authority.pem.as_bytes());
         let mut lane = crate::Lane::new(connector.unwrap(), url);
         lane.start(
             http::Method::GET,
@@ -120,17 +120,17 @@ mod tls {
     async fn trusts_no_other() {
         let authority = Authority::new("127.0.0.1");
         let error = refused(&authority, Connector::new()).await;
-        assert!(error.to_string().contains("with_ca_pem"), "{error}");
+        assert!(error.to_string().contains("trust_pem"), "{error}");
 
         let other = Authority::new("127.0.0.1");
-        let connector = Connector::new().with_ca_pem(other.pem.as_bytes()).unwrap();
+        let connector = Connector::new().trust_pem(other.pem.as_bytes()).unwrap();
         refused(&authority, connector).await;
     }
 
     #[tokio::test]
     async fn wants_the_right_name() {
         let authority = Authority::new("example.org");
-        let connector = Connector::new().with_ca_pem(authority.pem.as_bytes());
+        let connector = Connector::new().trust_pem(authority.pem.as_bytes());
         let error = refused(&authority, connector.unwrap()).await;
         assert!(error.to_string().contains("another name"), "{error}");
     }
@@ -158,7 +158,7 @@ mod tls {
     async fn the_timeout_covers_tls() {
         let (listener, url) = listen("https").await;
         let timeout = Duration::from_millis(1);
-        let connector = Connector::new().with_connect_timeout(timeout);
+        let connector = Connector::new().connect_timeout(timeout);
         let error = connect(&connector, &url).await;
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         drop(listener);
@@ -173,7 +173,7 @@ mod tls {
             "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
             "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
         ] {
-            let error = Connector::new().with_ca_pem(pem.as_bytes()).unwrap_err();
+            let error = Connector::new().trust_pem(pem.as_bytes()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{pem}");
         }
     }

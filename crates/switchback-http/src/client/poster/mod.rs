@@ -101,8 +101,8 @@ impl Poster {
             backoff: Backoff::new(RETRY_FOR),
             // The server may wait for room for as long as a handshake may take, and the body
             // and the answer take their time too.
-            try_timeout: limits.handshake_timeout().saturating_mul(2),
-            close_timeout: limits.close_timeout(),
+            try_timeout: limits.handshake_time().saturating_mul(2),
+            close_timeout: limits.close_time(),
             closing: Closing::Open,
             failed,
             wakers: Arc::default(),

@@ -242,7 +242,7 @@ async fn fails_when_the_network_does_for_long() {
 
 #[tokio::test]
 async fn tries_again_when_no_answer_comes() {
-    let limits = Limits::new().with_handshake_timeout(Duration::from_millis(20));
+    let limits = Limits::new().handshake_timeout(Duration::from_millis(20));
     let (listener, mut poster) = setup(&limits).await;
     send(&mut poster, "a").await.unwrap();
     let serve = async {
@@ -381,7 +381,7 @@ async fn the_answer_to_a_close_may_be_that_it_is_over() {
 
 #[tokio::test]
 async fn a_close_takes_no_longer_than_it_may() {
-    let limits = Limits::new().with_close_timeout(Duration::from_millis(10));
+    let limits = Limits::new().close_timeout(Duration::from_millis(10));
     let (_listener, mut poster) = setup(&limits).await;
     send(&mut poster, "a").await.unwrap();
     assert_eq!(close(&mut poster).await, Err(ErrorKind::TimedOut));
