@@ -125,7 +125,7 @@ impl SseServer {
     pub async fn handle<B: Body>(&self, request: Request<B>) -> (Response<SseBody>, Option<Sse>) {
         let refuse = |refusal: Refusal| (refusal.into_response().map(SseBody::from), None);
         if !matches!(
-            Query::of(request.uri()).get("transport"),
+            Query::of(request.uri()).get("transport").as_deref(),
             None | Some("sse")
         ) {
             return refuse(Refusal::new(
