@@ -19,11 +19,12 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 use tower_service::Service;
 
 use super::BoxError;
 use super::deadline::Deadline;
-use super::exchange::exchange;
+use super::exchange::{QUIET, exchange};
 use super::lent::Lent;
 use super::response::respond;
 
@@ -51,6 +52,7 @@ where
     let mut deadline = Deadline::default();
     let mut unread = Bytes::new();
     let mut patience = HEAD_TIMEOUT;
+    let mut pace = Pace::default();
     loop {
         deadline.set(patience);
         if !begun(&mut io, &mut unread, &mut deadline).await? {
@@ -61,7 +63,8 @@ where
             return serve_http2(Lent::new(io, unread), service).await;
         }
         let lent = Lent::new(io, unread);
-        let Some(paused) = exchange(lent, service.clone(), &mut deadline).await? else {
+        let Some(paused) = exchange(lent, service.clone(), pace.is_quick(), &mut deadline).await?
+        else {
             return Ok(());
         };
         deadline.lift();
@@ -80,6 +83,30 @@ where
     })
     .await;
     Ok(())
+}
+
+/// Whether requests follow one another at once.
+#[derive(Debug, Default)]
+struct Pace {
+    last: Option<Instant>,
+    /// How many requests came soon after the one before, without one that did not.
+    quick: u8,
+}
+
+impl Pace {
+    /// Counts a request. `true` when the last few came quickly.
+    fn is_quick(&mut self) -> bool {
+        let now = Instant::now();
+        let soon = self.last.is_some_and(|last| now - last < QUIET);
+        self.quick = if soon {
+            self.quick.saturating_add(1)
+        } else {
+            0
+        };
+        self.last = Some(now);
+        // Connecting takes up to three.
+        self.quick > 3
+    }
 }
 
 async fn serve_http2<I, S, B>(io: Lent<I>, service: S) -> Result<(), BoxError>

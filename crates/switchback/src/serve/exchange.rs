@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -25,36 +25,18 @@ use super::BoxError;
 use super::connection::HEAD_TIMEOUT;
 use super::deadline::Deadline;
 use super::lent::Lent;
+use super::places::Places;
 use crate::list;
 
 /// The future of a response.
 pub(super) type Responding<S> = TowerToHyperServiceFuture<S, Request<Incoming>>;
 
-/// How long hyper waits before it is dismissed: a request that follows at once need not build it anew.
-const QUIET: Duration = Duration::from_millis(250);
+/// How long hyper waits on a connection with quick requests before it is dismissed: the next need not
+/// build it anew.
+pub(super) const QUIET: Duration = Duration::from_millis(250);
 
-/// How many connections may have a hyper that waits. In a crowd each is dismissed at once: 128 are
-/// 2.5 MiB, a crowd would be gigabytes.
-const MAX_KEPT: usize = 128;
-
-/// A place among [`MAX_KEPT`].
-struct Kept;
-
-static KEPT: AtomicUsize = AtomicUsize::new(0);
-
-impl Kept {
-    fn new() -> Option<Self> {
-        let more = |kept| (kept < MAX_KEPT).then_some(kept + 1);
-        let kept = KEPT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        kept.is_ok().then_some(Self)
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        KEPT.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+/// The connections that may have a hyper that waits: 3 MiB. A crowd would be gigabytes.
+static KEPT: Places = Places::new(128);
 
 /// A connection that hyper has nothing to do for.
 pub(super) struct Paused<I, F> {
@@ -67,9 +49,12 @@ pub(super) struct Paused<I, F> {
 
 /// Lets hyper work until it waits: for another request, or for the response to one that may take
 /// long. `None`: the connection is closed, or upgraded and in other hands.
+///
+/// With `keep` it may wait for a moment before it is dismissed.
 pub(super) async fn exchange<I, S, B>(
     io: Lent<I>,
     service: S,
+    keep: bool,
     deadline: &mut Deadline,
 ) -> Result<Option<Paused<I, Responding<S>>>, BoxError>
 where
@@ -107,8 +92,8 @@ where
         }
         let waits = state.waits && state.requests > 0 || state.response.is_some();
         if waits && !unflushed.load(Ordering::Relaxed) {
-            if !state.for_long && kept.is_none() {
-                kept = Kept::new();
+            if keep && kept.is_none() {
+                kept = KEPT.take();
             }
             if state.for_long || kept.is_none() {
                 return Poll::Ready(Ok(false));

@@ -4,6 +4,7 @@ mod connection;
 mod deadline;
 mod exchange;
 mod lent;
+mod places;
 mod response;
 
 use std::convert::Infallible;
