@@ -57,11 +57,23 @@ fn app() -> (Router, mpsc::Receiver<EventSender>) {
 
 /// A client of a connection that holds `buffer` bytes each way.
 fn connect(buffer: usize) -> (DuplexStream, mpsc::Receiver<EventSender>) {
-    let (near, far) = tokio::io::duplex(buffer);
     let (app, opened) = app();
+    (connect_to(app, buffer), opened)
+}
+
+fn connect_to(app: Router, buffer: usize) -> DuplexStream {
+    let (near, far) = tokio::io::duplex(buffer);
     let peer = PeerAddr("127.0.0.1:1".parse().unwrap());
     tokio::spawn(switchback::serve_connection(far, peer, app));
-    (near, opened)
+    near
+}
+
+/// Enough requests, one after the other, that hyper is kept for the next.
+async fn quick_posts(client: &mut DuplexStream) {
+    for _ in 0..6 {
+        client.write_all(POST.as_bytes()).await.unwrap();
+        read_until(client, "some!").await;
+    }
 }
 
 async fn read_until(client: &mut DuplexStream, end: &str) -> String {
@@ -297,8 +309,7 @@ async fn pauses_lose_nothing() {
     let pauses = [0, 100, 249, 250, 251, 1000, 10_000].map(Duration::from_millis);
     for pause in pauses {
         let (mut client, _opened) = connect(1024);
-        client.write_all(POST.as_bytes()).await.unwrap();
-        read_until(&mut client, "some!").await;
+        quick_posts(&mut client).await;
         for part in ["GET /he", "llo HTTP/1.1\r", "\nhost: x\r\n\r", "\n"] {
             client.write_all(part.as_bytes()).await.unwrap();
             tokio::time::sleep(pause / 4).await;
@@ -307,10 +318,9 @@ async fn pauses_lose_nothing() {
     }
 
     let (endpoint, mut incoming) = Endpoint::new(Config::new());
-    let (mut client, far) = tokio::io::duplex(1024);
-    let peer = PeerAddr("127.0.0.1:1".parse().unwrap());
-    tokio::spawn(switchback::serve_connection(far, peer, endpoint));
-    let open = "GET /rt?transport=longpoll HTTP/1.1\r\nhost: x\r\n\r\n";
+    let app = app().0.route("/poll", any_service(endpoint));
+    let mut client = connect_to(app, 1024);
+    let open = "GET /poll?transport=longpoll HTTP/1.1\r\nhost: x\r\n\r\n";
     client.write_all(open.as_bytes()).await.unwrap();
     let head = read_until(&mut client, "\r\n\r\n").await;
     let id = head.split("switchback-connection: ").nth(1).unwrap();
@@ -318,9 +328,10 @@ async fn pauses_lose_nothing() {
     let mut connection = within("a connection", incoming.accept()).await.unwrap();
     for (cursor, pause) in pauses.into_iter().enumerate() {
         let poll = format!(
-            "GET /rt?transport=longpoll&cursor={cursor} HTTP/1.1\r\nhost: x\r\n\
+            "GET /poll?transport=longpoll&cursor={cursor} HTTP/1.1\r\nhost: x\r\n\
              switchback-connection: {id}\r\n\r\n"
         );
+        quick_posts(&mut client).await;
         client.write_all(poll.as_bytes()).await.unwrap();
         tokio::time::sleep(pause).await;
         connection.send(format!("message {cursor}")).await.unwrap();

@@ -139,7 +139,7 @@ struct State<F> {
     response: Option<Pin<Box<F>>>,
     /// It is to be taken away at once.
     for_long: bool,
-    /// How many there were.
+    /// How many requests there were.
     requests: u64,
     /// Every request is answered, and the head of the next has not come yet.
     waits: bool,
