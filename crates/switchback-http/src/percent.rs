@@ -1,5 +1,6 @@
 //! Percent-encoding of query components (RFC 3986, 2.1).
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// Appends `text` with everything but the unreserved characters (RFC 3986, 2.3) encoded.
@@ -17,8 +18,11 @@ pub(crate) fn encode_into(target: &mut String, text: &str) {
 
 /// Decodes a component. A `+` is a space, as browsers' `URLSearchParams` write it; a `%` that no two
 /// hexadecimal digits follow stays as it is (WHATWG URL, 5.1).
-pub(crate) fn decode(text: &str) -> String {
+pub(crate) fn decode(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
+    if !bytes.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        return Cow::Borrowed(text);
+    }
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
@@ -34,10 +38,10 @@ pub(crate) fn decode(text: &str) -> String {
             at += 1;
         }
     }
-    match String::from_utf8(decoded) {
+    Cow::Owned(match String::from_utf8(decoded) {
         Ok(text) => text,
         Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
-    }
+    })
 }
 
 fn digit(byte: Option<&u8>) -> Option<u8> {

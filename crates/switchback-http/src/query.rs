@@ -1,48 +1,41 @@
+use std::borrow::Cow;
+
 use http::Uri;
 
 use crate::percent;
 
-/// The query string of a request, parsed and percent-decoded.
+/// The query string of a request. Parameters are looked for, and percent-decoded, when they are
+/// asked for.
 ///
 /// ```
 /// use switchback_http::Query;
 ///
-/// let query = Query::of(&"/rt?transport=sse&first=7".parse()?);
-/// assert_eq!(query.get("transport"), Some("sse"));
+/// let uri = "/rt?transport=sse&first=7".parse()?;
+/// let query = Query::of(&uri);
+/// assert_eq!(query.get("transport").as_deref(), Some("sse"));
 /// assert_eq!(query.number("first"), Some(7));
 /// # Ok::<(), http::uri::InvalidUri>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Query {
-    pairs: Vec<(String, String)>,
-}
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Query<'a>(&'a str);
 
 /// Numbers are below this (`docs/protocol.md`): what a JavaScript number holds exactly.
 const NUMBERS_BELOW: u64 = 1 << 53;
 
-impl Query {
-    /// Parses the query of a URI. There is no malformed query: what has no `=` is a name with an
+impl<'a> Query<'a> {
+    /// Takes the query of a URI. There is no malformed query: what has no `=` is a name with an
     /// empty value, what is not UTF-8 becomes U+FFFD.
-    pub fn of(uri: &Uri) -> Self {
-        let pairs = uri
-            .query()
-            .unwrap_or_default()
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .map(|pair| {
-                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                (percent::decode(name), percent::decode(value))
-            })
-            .collect();
-        Self { pairs }
+    pub fn of(uri: &'a Uri) -> Self {
+        Self(uri.query().unwrap_or_default())
     }
 
     /// Returns the value of a parameter; of the first, where there are several of that name.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.pairs
-            .iter()
-            .find(|(candidate, _)| candidate == name)
-            .map(|(_, value)| value.as_str())
+    pub fn get(&self, name: &str) -> Option<Cow<'a, str>> {
+        let pairs = self.0.split('&').filter(|pair| !pair.is_empty());
+        pairs
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .find(|(candidate, _)| percent::decode(candidate) == name)
+            .map(|(_, value)| percent::decode(value))
     }
 
     /// Returns the value of a parameter that is a number as the protocol writes it: decimal
@@ -61,20 +54,27 @@ impl Query {
 mod tests {
     use super::*;
 
-    fn of(query: &str) -> Query {
-        Query::of(&format!("/rt?{query}").parse().unwrap())
+    fn uri(query: &str) -> Uri {
+        format!("/rt?{query}").parse().unwrap()
     }
 
     #[test]
     fn finds_parameters() {
-        let query = of("a=1&b&&c=x%26y&a=2&%64=e=f&g=+");
-        assert_eq!(query.get("a"), Some("1"));
-        assert_eq!(query.get("b"), Some(""));
-        assert_eq!(query.get("c"), Some("x&y"));
-        assert_eq!(query.get("d"), Some("e=f"));
-        assert_eq!(query.get("g"), Some(" "));
-        assert_eq!(query.get(""), None);
-        assert_eq!(Query::of(&"/rt".parse().unwrap()), Query::default());
+        let uri = uri("a=1&b&&c=x%26y&a=2&%64=e=f&g=+");
+        let query = Query::of(&uri);
+        for (name, value) in [
+            ("a", Some("1")),
+            ("b", Some("")),
+            ("c", Some("x&y")),
+            ("d", Some("e=f")),
+            ("g", Some(" ")),
+            ("", None),
+            ("h", None),
+        ] {
+            assert_eq!(query.get(name).as_deref(), value, "{name}");
+        }
+        assert_eq!(Query::of(&Uri::from_static("/rt")).get(""), None);
+        assert!(matches!(query.get("a"), Some(Cow::Borrowed(_))));
     }
 
     #[test]
@@ -94,8 +94,9 @@ mod tests {
             ("1e3", None),
             ("%D9%A1", None),
         ] {
-            assert_eq!(of(&format!("n={text}")).number("n"), number, "{text}");
+            let uri = uri(&format!("n={text}"));
+            assert_eq!(Query::of(&uri).number("n"), number, "{text}");
         }
-        assert_eq!(of("m=1").number("n"), None);
+        assert_eq!(Query::of(&uri("m=1")).number("n"), None);
     }
 }

@@ -8,6 +8,7 @@ mod endpoint;
 mod entropy;
 mod identity;
 mod janitor;
+mod list;
 mod serve;
 #[cfg(feature = "tls")]
 mod tls;

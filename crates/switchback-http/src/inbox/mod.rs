@@ -356,7 +356,7 @@ fn close_of(uri: &Uri) -> Result<CloseReason, Refusal> {
     let code = code.ok_or_else(|| {
         Refusal::bad_request("the parameter code is not a close code that may be sent")
     })?;
-    let reason = query.get("reason").unwrap_or_default().to_owned();
+    let reason = query.get("reason").unwrap_or_default().into_owned();
     Ok(CloseReason::new(code, reason))
 }
 

@@ -67,8 +67,8 @@ impl LongPollServer {
         request: Request<B>,
         accept: impl FnOnce(LongPoll),
     ) -> Response<Full<Bytes>> {
-        let query = Query::of(request.uri());
-        if query.get("transport") != Some(TransportKind::LongPoll.name()) {
+        let transport = Query::of(request.uri()).get("transport");
+        if transport.as_deref() != Some(TransportKind::LongPoll.name()) {
             return Refusal::new(
                 StatusCode::BAD_REQUEST,
                 "unknown_transport",
@@ -78,7 +78,12 @@ impl LongPollServer {
         }
         let known = request.headers().contains_key(headers::CONNECTION);
         match *request.method() {
-            Method::GET if known => self.poll(&request).await,
+            Method::GET if known => {
+                let poll = self.poll(&request);
+                // Its headers would keep the HTTP server's buffer as long as the poll waits.
+                drop(request);
+                poll.await
+            }
             Method::GET => match self.open(&request) {
                 Ok((opening, transport)) => {
                     accept(transport);

@@ -132,7 +132,7 @@ impl SseServer {
     ) -> Response<SseBody> {
         let refuse = |refusal: Refusal| refusal.into_response().map(SseBody::from);
         if !matches!(
-            Query::of(request.uri()).get("transport"),
+            Query::of(request.uri()).get("transport").as_deref(),
             None | Some("sse")
         ) {
             return refuse(Refusal::new(

@@ -108,7 +108,7 @@ impl Endpoint {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        self.0.route(request).await
+        self.0.route(request).response().await
     }
 
     /// Returns how many connections there are, sessions without a transport included.
@@ -172,7 +172,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let endpoint = self.clone();
-        Box::pin(async move { Ok(endpoint.handle(request).await) })
+        Box::pin(async move { Ok(endpoint.0.route(request).response().await) })
     }
 }
 

@@ -1,41 +1,65 @@
 //! What a request asks for, and the answer (`docs/protocol.md`, 1).
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, HeaderName, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
 use switchback_core::TransportKind;
 use switchback_http::{Query, Refusal, headers};
+use switchback_longpoll::PollResponse;
 use switchback_session::Hello;
 
 use super::Inner;
 use crate::connection::RequestInfo;
-use crate::{Body, PeerAddr, Principal};
+use crate::{Body, PeerAddr, Principal, list};
 
 /// The subprotocol that sessions on WebSocket use.
 const PROTOCOL: &str = "switchback";
 const HELLO_PREFIX: &str = "switchback.";
 
+/// What becomes of a request.
+pub(super) enum Routed {
+    Answered(Response<Body>),
+    Poll(PollResponse),
+    /// A POST, boxed: it is by far the largest, and keeps its request while the body comes.
+    Post(Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>),
+}
+
+impl Routed {
+    pub(super) async fn response(self) -> Response<Body> {
+        match self {
+            Self::Answered(response) => response,
+            Self::Poll(poll) => poll.await.map(Body::from),
+            Self::Post(post) => post.await.map(Body::from),
+        }
+    }
+}
+
+impl From<Response<Full<Bytes>>> for Routed {
+    fn from(response: Response<Full<Bytes>>) -> Self {
+        Self::Answered(response.map(Body::from))
+    }
+}
+
 impl Inner {
-    pub(super) async fn route<B>(self: &Arc<Self>, request: Request<B>) -> Response<Body>
+    /// Does what a request asks for, but for what takes time. Most of the request is gone then: its
+    /// headers would keep the server's buffer as long as a poll waits.
+    pub(super) fn route<B>(self: &Arc<Self>, request: Request<B>) -> Routed
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        match self.dispatch(request).await {
-            Ok(response) => response,
-            Err(refusal) => {
-                tracing::debug!(error = refusal.error(), %refusal, "request refused");
-                refusal.into_response().map(Body::from)
-            }
-        }
+        self.dispatch(request).unwrap_or_else(|refusal| {
+            tracing::debug!(error = refusal.error(), %refusal, "request refused");
+            refusal.into_response().into()
+        })
     }
 
-    async fn dispatch<B>(
-        self: &Arc<Self>,
-        mut request: Request<B>,
-    ) -> Result<Response<Body>, Refusal>
+    fn dispatch<B>(self: &Arc<Self>, mut request: Request<B>) -> Result<Routed, Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -45,20 +69,29 @@ impl Inner {
             return Err(unknown_transport("this transport is not offered here"));
         }
         match kind {
-            TransportKind::WebSocket => self.open_websocket(&mut request),
+            TransportKind::WebSocket => self.open_websocket(&mut request).map(Routed::Answered),
             TransportKind::Sse => match *request.method() {
-                Method::GET => self.open_sse(&request),
-                Method::POST => Ok(self.sse.post(request).await.map(Body::from)),
-                Method::DELETE => Ok(self.sse.delete(&request).map(Body::from)),
+                Method::GET => self.open_sse(&request).map(Routed::Answered),
+                Method::POST => {
+                    let sse = self.sse.clone();
+                    Ok(Routed::Post(Box::pin(
+                        async move { sse.post(request).await },
+                    )))
+                }
+                Method::DELETE => Ok(self.sse.delete(&request).into()),
                 _ => Err(method_not_allowed()),
             },
             TransportKind::LongPoll => match *request.method() {
                 Method::GET if request.headers().contains_key(headers::CONNECTION) => {
-                    Ok(self.longpoll.poll(&request).await.map(Body::from))
+                    Ok(Routed::Poll(self.longpoll.poll(&request)))
                 }
-                Method::GET => self.open_longpoll(&request),
-                Method::POST => Ok(self.longpoll.post(request).await.map(Body::from)),
-                Method::DELETE => Ok(self.longpoll.delete(&request).map(Body::from)),
+                Method::GET => self.open_longpoll(&request).map(Routed::Answered),
+                Method::POST => {
+                    let longpoll = self.longpoll.clone();
+                    let post = async move { longpoll.post(request).await };
+                    Ok(Routed::Post(Box::pin(post)))
+                }
+                Method::DELETE => Ok(self.longpoll.delete(&request).into()),
                 _ => Err(method_not_allowed()),
             },
             _ => Err(unknown_transport("this transport is not offered here")),
@@ -67,7 +100,7 @@ impl Inner {
 
     fn kind<B>(&self, request: &Request<B>) -> Result<TransportKind, Refusal> {
         // Whatever else is wrong with a handshake, the WebSocket transport has the better answer.
-        if contains(request, &UPGRADE, "websocket") {
+        if list::contains(request.headers(), &UPGRADE, "websocket") {
             return Ok(TransportKind::WebSocket);
         }
         if let Some(name) = Query::of(request.uri()).get("transport") {
@@ -80,7 +113,9 @@ impl Inner {
                 unknown_transport("the parameter transport must be sse or longpoll")
             });
         }
-        if request.method() == Method::GET && contains(request, &ACCEPT, "text/event-stream") {
+        if request.method() == Method::GET
+            && list::contains(request.headers(), &ACCEPT, "text/event-stream")
+        {
             return Ok(TransportKind::Sse);
         }
         Err(unknown_transport(
@@ -164,21 +199,6 @@ impl Inner {
         }
         Ok(())
     }
-}
-
-/// Tells whether a list in the headers has an item, parameters such as `;q=1` aside.
-fn contains<B>(request: &Request<B>, name: &HeaderName, item: &str) -> bool {
-    let values = request
-        .headers()
-        .get_all(name)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|found| {
-        found
-            .split(';')
-            .next()
-            .is_some_and(|found| found.trim().eq_ignore_ascii_case(item))
-    })
 }
 
 fn request_info<B>(request: &Request<B>) -> RequestInfo {

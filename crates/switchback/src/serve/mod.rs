@@ -1,3 +1,12 @@
+//! A small HTTP server.
+
+mod connection;
+mod deadline;
+mod exchange;
+mod lent;
+mod places;
+mod response;
+
 use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
@@ -5,14 +14,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tower_service::Service;
 
 use crate::PeerAddr;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves a tower service, such as an [`Endpoint`](crate::Endpoint) or an axum router, on HTTP/1.1 and
 /// HTTP/2 without TLS, until the future is dropped; connections that were accepted before go on.
@@ -30,7 +38,7 @@ where
     S: Clone + Send + 'static,
     S::Future: Send,
     B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Into<BoxError>,
 {
     loop {
         let (stream, peer) = accept(&listener).await?;
@@ -76,23 +84,10 @@ where
     S: Clone + Send + 'static,
     S::Future: Send,
     B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Into<BoxError>,
 {
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    // Without a timer hyper has no header timeout.
-    server
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(15));
-    server
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(30));
-    let service = TowerToHyperService::new(AddPeer { service, peer });
-    if let Err(error) = server
-        .serve_connection_with_upgrades(TokioIo::new(io), service)
-        .await
-    {
+    let service = AddPeer { service, peer };
+    if let Err(error) = connection::run(io, service).await {
         tracing::debug!(%error, "a connection failed");
     }
 }
