@@ -2,11 +2,14 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub(crate) mod flow;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use switchback::{Client, Config, Connection, Endpoint, Incoming, Limits, Message, TransportKind};
+use switchback_chaos::{Action, Faults, Rule};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -87,6 +90,20 @@ pub(crate) fn client(addr: SocketAddr, kind: TransportKind) -> Client {
         .unwrap()
         .transports([kind])
         .limits(large())
+}
+
+/// Refuses these transports, as a proxy would.
+pub(crate) fn refuse(kinds: &[TransportKind]) -> Faults {
+    kinds.iter().fold(Faults::new(), |faults, kind| {
+        let parameter = format!("transport={}", kind.name());
+        faults.rule(match kind {
+            TransportKind::WebSocket => Rule::websocket(Action::Answer(502)),
+            _ => Rule::new(
+                move |head| head.target().contains(&parameter),
+                Action::Answer(502),
+            ),
+        })
+    })
 }
 
 /// Messages that some transport or encoding is likely to change.
