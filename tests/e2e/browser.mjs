@@ -134,6 +134,22 @@ for (const transport of TRANSPORTS) {
   });
 }
 
+for (const transport of ['sse', 'longpoll']) {
+  await test(`page client on ${transport}: the first message shares its POST with the select`, async ({ defer }) => {
+    const proxy = await Proxy.start({ '/': chat.host, '/rt': echo.host });
+    defer(() => proxy.stop());
+    const page = await browser.tab(defer, `http://${proxy.host}/style.css`);
+    const posts = () => proxy.requests.filter(({ method }) => method === 'POST');
+    await page.evaluate(speakOnceOpen, { transport, message: 'hello' });
+    assert.deepEqual(posts().map(({ url }) => new URL(url, 'http://x').searchParams.get('first')), ['1']);
+    // Without a message it goes alone.
+    await page.evaluate(speakOnceOpen, { transport });
+    const deadline = Date.now() + 10_000;
+    while (posts().length < 2 && Date.now() < deadline) await page.waitForTimeout(10);
+    assert.equal(posts().length, 2);
+  });
+}
+
 // --- The chat -----------------------------------------------------------------------------------
 
 await test('chat: three tabs on three transports', async ({ defer }) => {
@@ -460,6 +476,21 @@ async function plainEventSource({ texts, bytes }) {
   }
   source.close();
   return wrong;
+}
+
+/** Opens a session, sends a message once that is open, and waits for the echo. */
+async function speakOnceOpen({ transport, message }) {
+  const { Switchback } = await import('/switchback.js');
+  const connection = new Switchback('/rt', { transport });
+  const first = (type) => new Promise((resolve) => {
+    connection.addEventListener(type, resolve, { once: true });
+  });
+  await first('state');
+  if (message === undefined) return;
+  // Not in the same go, but at the next opportunity.
+  await new Promise((resolve) => { setTimeout(resolve); });
+  connection.send(message);
+  await first('message');
 }
 
 async function sessionEcho({ transport, texts, bytes }) {

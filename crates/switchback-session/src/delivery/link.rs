@@ -17,7 +17,7 @@ pub(crate) struct Link {
     /// first.
     pub(super) implied: u64,
     pub(super) opened: Option<Message>,
-    pub(super) select: bool,
+    pub(super) select: Select,
     pub(super) ping: bool,
     pub(super) pong: bool,
     pub(super) close_sent: bool,
@@ -32,6 +32,17 @@ pub(crate) struct Link {
     /// When to look after the heartbeat again. It is not moved by every message, so that a driver
     /// need not set its timer for each.
     check_at: Instant,
+}
+
+/// Whether `select` is still to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Select {
+    Done,
+    Owed,
+    /// Owed, but until then it waits for something that follows it.
+    Held {
+        until: Instant,
+    },
 }
 
 /// What an attachment is to carry next.
@@ -58,7 +69,7 @@ impl Link {
             cursor: tx,
             implied: tx,
             opened: None,
-            select: false,
+            select: Select::Done,
             ping: false,
             pong: false,
             close_sent: false,
@@ -80,8 +91,25 @@ impl Link {
         self.opened = Some(opened);
     }
 
-    pub(crate) fn owe_select(&mut self) {
-        self.select = true;
+    /// Owes `select`. With `held` it goes with whatever follows it first, at that time at the
+    /// latest: where a write is a request of its own, that saves one.
+    pub(crate) fn owe_select(&mut self, held: Option<Instant>) {
+        self.select = held.map_or(Select::Owed, |until| Select::Held { until });
+    }
+
+    /// Returns until when `select` waits, if it does.
+    pub(crate) fn select_held(&self) -> Option<Instant> {
+        match self.select {
+            Select::Held { until } => Some(until),
+            Select::Done | Select::Owed => None,
+        }
+    }
+
+    /// Ends the wait of `select` when its time has come.
+    pub(crate) fn release_select(&mut self, now: Instant) {
+        if self.select_held().is_some_and(|until| until <= now) {
+            self.select = Select::Owed;
+        }
     }
 
     pub(crate) fn owe_pong(&mut self) {

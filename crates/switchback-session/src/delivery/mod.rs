@@ -16,7 +16,7 @@ use switchback_core::Message;
 pub(crate) use ack::AckPolicy;
 pub(crate) use closing::Closing;
 pub(crate) use link::Link;
-use link::Offer;
+use link::{Offer, Select};
 
 use crate::{Close, Config, Control, ProtocolError};
 use ack::Acks;
@@ -139,9 +139,15 @@ impl Delivery {
         if link.opened.is_some() {
             return Offer::Opened;
         }
-        if link.select {
-            return Offer::Select(self.inbox.received());
+        let next = self.choose_after_select(now, link, is_carrier);
+        match link.select {
+            Select::Done => next,
+            Select::Held { until } if until > now && next == Offer::Nothing => next,
+            Select::Held { .. } | Select::Owed => Offer::Select(self.inbox.received()),
         }
+    }
+
+    fn choose_after_select(&self, now: Instant, link: &Link, is_carrier: bool) -> Offer {
         if link.pong {
             return Offer::Pong;
         }
@@ -198,7 +204,7 @@ impl Delivery {
             Offer::Nothing => {}
             Offer::Opened => link.opened = None,
             Offer::Select(received) => {
-                link.select = false;
+                link.select = Select::Done;
                 self.told(received);
             }
             Offer::Ping => link.ping = false,
