@@ -190,6 +190,34 @@ await test('chat: three tabs on three transports', async ({ defer }) => {
   await ada.waitForFunction(() => document.querySelectorAll('#people li').length === 2);
 });
 
+await test('chat: a tab that is closed or left is gone from the room, whatever it is on', async ({ defer }) => {
+  const server = await serve('chat');
+  defer(() => server.stop());
+  const [ada] = await tabs(defer, server.host, { Ada: 'websocket' });
+  const inTheRoom = (count) => ada.waitForFunction(
+    (wanted) => document.querySelectorAll('#people li').length === wanted,
+    count,
+  );
+  const ends = {
+    closed: (page) => page.close(),
+    left: (page) => page.goto('about:blank'),
+  };
+  for (const transport of TRANSPORTS) {
+    for (const [how, end] of Object.entries(ends)) {
+      // Two, because what the browser says last arrives in whatever order.
+      const people = Object.fromEntries([1, 2].map((n) => [`${transport} ${how} ${n}`, transport]));
+      const pages = await tabs(defer, server.host, people);
+      await inTheRoom(3);
+      // There are always messages on their way to them.
+      const talking = chatter(ada, 0, 100);
+      for (const page of pages) await end(page);
+      await inTheRoom(1);
+      await talking;
+    }
+  }
+  assert.deepEqual(ada.errors, []);
+});
+
 await test('chat: a tab is moved by the switch while the others talk', async ({ defer }) => {
   const server = await serve('chat');
   defer(() => server.stop());

@@ -520,7 +520,7 @@ export class Switchback extends EventTarget {
     this.#link = null;
   }
 
-  /** The page goes away: ends the session in what little time is left. */
+  /** The page goes away: ends the session in what little time is left. 1001: nobody waits here (3.7). */
   #leave() {
     const going = { code: 1001, reason: 'the page was left' };
     this.#link?.wire.leave(this.#lastFrames(going));

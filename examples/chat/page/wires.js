@@ -177,8 +177,9 @@ class HttpWire {
     this.#stop.abort();
   }
 
-  // Everything that may be missing, and the last messages, in one request that outlives the page. No
-  // DELETE: it could overtake the POST, and it ends the connection but not the session.
+  // Everything that may be missing, and the last messages, in one request that outlives the page. The
+  // server waits a moment for it when the stream of the page has ended (2.4). No DELETE: it could
+  // overtake the POST, and it ends the connection but not the session.
   leave(messages) {
     this.#on = null;
     this.#posting ??= Promise.resolve(); // No other POST from now on.
@@ -263,8 +264,8 @@ class LongPollWire extends HttpWire {
     const opening = await this.request('GET', {}, { headers: { 'Switchback-Session': hello } });
     this.connection = opening.headers.get('Switchback-Connection');
     if (this.connection === null) throw new Ended(1006, 'not a long-poll');
-    let cursor = this.#take(await opening.arrayBuffer(), on);
     this.post();
+    let cursor = this.#take(await opening.arrayBuffer(), on);
     for (;;) {
       // A response that is lost is asked for again with the same cursor.
       const batch = await this.persist(async () => {

@@ -107,10 +107,13 @@ impl Delivery {
     /// Tells whether both sides know all of each other: both have closed, everything that this
     /// side sent was acknowledged, and everything that the peer sent is.
     pub(crate) fn is_complete(&self, link: &Link) -> bool {
-        self.closing.peer().is_some()
-            && link.close_sent
-            && self.outbox.is_empty()
-            && !self.acks.is_pending()
+        self.is_said(link) && self.outbox.is_empty() && !self.acks.is_pending()
+    }
+
+    /// Tells whether both have closed, and this side on this link, behind everything that it had to
+    /// say.
+    pub(crate) fn is_said(&self, link: &Link) -> bool {
+        self.closing.peer().is_some() && link.close_sent
     }
 
     /// Returns what the link is to carry next; the same until something has changed. Messages,
