@@ -81,7 +81,8 @@ impl LongPollClient {
         let target = url.with_query(&[("transport", TransportKind::LongPoll.name())]);
         lane.start(Method::GET, &target, first, Bytes::new());
         let max_body = batch::max_body(&limits);
-        let opening = poll_fn(|cx| lane.poll_whole(cx, max_body));
+        let mut posts = Lane::new(connector, url.clone());
+        let opening = posts.connect_during(poll_fn(|cx| lane.poll_whole(cx, max_body)));
         let response = timeout(limits.handshake_timeout(), opening)
             .await
             .map_err(|_| {
@@ -91,14 +92,9 @@ impl LongPollClient {
                 )
             })??;
         let (connection, messages) = proto::opened(&response, &limits)?;
-        let poster = Poster::new(
-            Lane::new(connector, url.clone()),
-            TransportKind::LongPoll,
-            connection.clone(),
-            &limits,
-        )
-        .with_headers(headers.clone())
-        .with_retry_for(retry_for);
+        let poster = Poster::new(posts, TransportKind::LongPoll, connection.clone(), &limits)
+            .with_headers(headers.clone())
+            .with_retry_for(retry_for);
         let id = HeaderValue::try_from(connection)
             .map_err(|error| Error::new(ErrorKind::Protocol).with_source(error))?;
         headers.insert(headers::CONNECTION, id);
