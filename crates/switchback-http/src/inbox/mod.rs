@@ -174,7 +174,7 @@ impl Inbox {
     /// Ends the inbox like [`shut`](Self::shut), but only after `time`: until then it takes POSTs and
     /// a DELETE that were under way when the connection ended. A second call does not prolong it.
     ///
-    /// Returns whether there is anything left to end.
+    /// Returns whether POSTs may still come; `false` when the inbox has ended already.
     pub fn shut_after(&self, time: Duration, error: Error) -> bool {
         let mut state = self.lock();
         if matches!(state.end, End::Open) {

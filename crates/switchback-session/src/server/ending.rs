@@ -12,6 +12,9 @@ impl ServerSession {
     /// An attachment is gone.
     pub(super) fn after_loss(&mut self, now: Instant) {
         self.choose_carrier();
+        if self.links.is_empty() && self.client_leaves() {
+            return self.conclude(self.delivery.outbox.is_empty());
+        }
         if self.links.is_empty() && !self.parked {
             self.parked = true;
             self.park_until = Some(now + self.config.park());

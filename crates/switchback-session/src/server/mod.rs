@@ -206,9 +206,6 @@ impl ServerSession {
                 return self.end(why, ClosedBy::Aborted);
             }
         }
-        if self.links.is_empty() && self.client_leaves() {
-            return self.conclude(self.delivery.outbox.is_empty());
-        }
         self.after_loss(now);
     }
 
