@@ -134,6 +134,22 @@ for (const transport of TRANSPORTS) {
   });
 }
 
+for (const transport of ['sse', 'longpoll']) {
+  await test(`page client on ${transport}: the first message shares its POST with the select`, async ({ defer }) => {
+    const proxy = await Proxy.start({ '/': chat.host, '/rt': echo.host });
+    defer(() => proxy.stop());
+    const page = await browser.tab(defer, `http://${proxy.host}/style.css`);
+    const posts = () => proxy.requests.filter(({ method }) => method === 'POST');
+    await page.evaluate(speakOnceOpen, { transport, message: 'hello' });
+    assert.deepEqual(posts().map(({ url }) => new URL(url, 'http://x').searchParams.get('first')), ['1']);
+    // Without a message it goes alone.
+    await page.evaluate(speakOnceOpen, { transport });
+    const deadline = Date.now() + 10_000;
+    while (posts().length < 2 && Date.now() < deadline) await page.waitForTimeout(10);
+    assert.equal(posts().length, 2);
+  });
+}
+
 // --- The chat -----------------------------------------------------------------------------------
 
 await test('chat: three tabs on three transports', async ({ defer }) => {
@@ -172,6 +188,34 @@ await test('chat: three tabs on three transports', async ({ defer }) => {
 
   await eve.close();
   await ada.waitForFunction(() => document.querySelectorAll('#people li').length === 2);
+});
+
+await test('chat: a tab that is closed or left is gone from the room, whatever it is on', async ({ defer }) => {
+  const server = await serve('chat');
+  defer(() => server.stop());
+  const [ada] = await tabs(defer, server.host, { Ada: 'websocket' });
+  const inTheRoom = (count) => ada.waitForFunction(
+    (wanted) => document.querySelectorAll('#people li').length === wanted,
+    count,
+  );
+  const ends = {
+    closed: (page) => page.close(),
+    left: (page) => page.goto('about:blank'),
+  };
+  for (const transport of TRANSPORTS) {
+    for (const [how, end] of Object.entries(ends)) {
+      // Two, because what the browser says last arrives in whatever order.
+      const people = Object.fromEntries([1, 2].map((n) => [`${transport} ${how} ${n}`, transport]));
+      const pages = await tabs(defer, server.host, people);
+      await inTheRoom(3);
+      // There are always messages on their way to them.
+      const talking = chatter(ada, 0, 100);
+      for (const page of pages) await end(page);
+      await inTheRoom(1);
+      await talking;
+    }
+  }
+  assert.deepEqual(ada.errors, []);
 });
 
 await test('chat: a tab is moved by the switch while the others talk', async ({ defer }) => {
@@ -460,6 +504,21 @@ async function plainEventSource({ texts, bytes }) {
   }
   source.close();
   return wrong;
+}
+
+/** Opens a session, sends a message once that is open, and waits for the echo. */
+async function speakOnceOpen({ transport, message }) {
+  const { Switchback } = await import('/switchback.js');
+  const connection = new Switchback('/rt', { transport });
+  const first = (type) => new Promise((resolve) => {
+    connection.addEventListener(type, resolve, { once: true });
+  });
+  await first('state');
+  if (message === undefined) return;
+  // Not in the same go, but at the next opportunity.
+  await new Promise((resolve) => { setTimeout(resolve); });
+  connection.send(message);
+  await first('message');
 }
 
 async function sessionEcho({ transport, texts, bytes }) {

@@ -399,11 +399,13 @@ export class Switchback extends EventTarget {
     this.#token = opened.token;
     this.#acknowledged(opened.received);
 
+    // 3.5: a select that ends no other attachment may wait for our first message.
+    const alone = !before && this.#race.links.size === 0 && link.number === this.#attachments;
     this.#cancelRace();
     this.#link = link;
     // The select acknowledges too. Our messages count from `received + 1` here, unless told
     // otherwise: what was acknowledged on the old attachment meanwhile is not here any more.
-    link.wire.send(`\u0001select ${this.#received}`);
+    link.wire[alone ? 'sendWithNext' : 'send'](`\u0001select ${this.#received}`);
     this.#clearOwed();
     const from = this.#sent - this.#outbox.length + 1;
     if (from !== opened.received + 1) link.wire.send(`\u0001seq ${from}`);
@@ -518,7 +520,7 @@ export class Switchback extends EventTarget {
     this.#link = null;
   }
 
-  /** The page goes away: ends the session in what little time is left. */
+  /** The page goes away: ends the session in what little time is left. 1001: nobody waits here (3.7). */
   #leave() {
     const going = { code: 1001, reason: 'the page was left' };
     this.#link?.wire.leave(this.#lastFrames(going));

@@ -2,12 +2,13 @@
 //
 // A wire is one connection of one transport. It calls `on.message(data)` for every message,
 // `on.heard()` for every other sign of life, and at most once `on.end(why)`. It is written to with
-// `send`, and ended with `close` (politely), `leave` (with the page, after some last messages) or
-// `abort`.
+// `send`, or `sendWithNext` what may wait a moment for something else to go with; and ended with
+// `close` (politely), `leave` (with the page, after some last messages) or `abort`.
 
 const REQUEST_TIMEOUT = 10_000; // ms that a POST may take
 const CLOSE_TIMEOUT = 5_000; // ms that what was sent has to leave before a close
 const BATCH = { messages: 100, bytes: 64 * 1024 }; // of one POST
+const MOMENT = 50; // ms that a message may wait for the next one, to share its POST
 const RETRIES = 2; // of a request that got no response, before its connection is given up
 
 const encoder = new TextEncoder();
@@ -42,6 +43,10 @@ class WebSocketWire {
 
   send(message) {
     if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(message);
+  }
+
+  sendWithNext(message) {
+    this.send(message);
   }
 
   // Pages may close with 1000 and 3000–4999 only (WHATWG WebSockets, 3.1).
@@ -109,14 +114,20 @@ class HttpWire {
     this.post();
   }
 
+  sendWithNext(message) {
+    this.#queue.push(encodeRecord(message));
+    setTimeout(() => this.post(), MOMENT);
+  }
+
   /** Starts to send what is queued, unless that is under way. */
   post() {
-    if (this.#posting !== null || this.connection === null || this.#stop.signal.aborted) return;
+    if (this.#posting !== null || this.#queue.length === 0) return;
+    if (this.connection === null || this.#stop.signal.aborted) return;
     this.#posting = this.#postAll()
       .catch((error) => this.#end(error))
       .finally(() => {
         this.#posting = null;
-        if (this.#queue.length > 0) this.post();
+        this.post();
       });
   }
 
@@ -166,8 +177,9 @@ class HttpWire {
     this.#stop.abort();
   }
 
-  // Everything that may be missing, and the last messages, in one request that outlives the page. No
-  // DELETE: it could overtake the POST, and it ends the connection but not the session.
+  // Everything that may be missing, and the last messages, in one request that outlives the page. The
+  // server waits a moment for it when the stream of the page has ended (2.4). No DELETE: it could
+  // overtake the POST, and it ends the connection but not the session.
   leave(messages) {
     this.#on = null;
     this.#posting ??= Promise.resolve(); // No other POST from now on.
@@ -252,8 +264,8 @@ class LongPollWire extends HttpWire {
     const opening = await this.request('GET', {}, { headers: { 'Switchback-Session': hello } });
     this.connection = opening.headers.get('Switchback-Connection');
     if (this.connection === null) throw new Ended(1006, 'not a long-poll');
-    let cursor = this.#take(await opening.arrayBuffer(), on);
     this.post();
+    let cursor = this.#take(await opening.arrayBuffer(), on);
     for (;;) {
       // A response that is lost is asked for again with the same cursor.
       const batch = await this.persist(async () => {

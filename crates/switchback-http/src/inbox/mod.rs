@@ -1,19 +1,25 @@
+mod late;
+mod refusals;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Uri};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 use serde_json::json;
-use switchback_core::{CloseCode, CloseReason, Error, ErrorKind, Limits, Message};
+use switchback_core::{CloseReason, Error, Limits, Message};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use self::late::Late;
+use self::refusals::{bad_batch, close_of, ended};
 use crate::fatal::Fatal;
 use crate::{Query, Refusal, batch, json, read_body};
 
@@ -48,6 +54,8 @@ struct State {
 
 enum End {
     Open,
+    /// The connection has ended, but POSTs may still come.
+    Late(Box<Late>),
     /// The peer closed; said behind the messages in the queue.
     Closed(CloseReason),
     /// The connection ended otherwise; said behind the messages in the queue too.
@@ -113,7 +121,8 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// What [`shut`](Self::shut) was given, once everything received before was taken out.
+    /// What [`shut`](Self::shut) was given, once everything received before was taken out; what
+    /// [`shut_after`](Self::shut_after) was given, when its time is over too.
     ///
     /// # Cancel safety
     ///
@@ -121,14 +130,20 @@ impl Inbox {
     pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
         let mut state = self.lock();
         let Some(message) = state.queue.pop_front() else {
-            return match &mut state.end {
+            let over = state.poll_late(cx).is_ready();
+            let end = match &mut state.end {
                 End::Closed(_) => Poll::Ready(Ok(None)),
                 End::Failed(fatal) => Poll::Ready(Err(fatal.say())),
-                End::Open => {
+                End::Open | End::Late(_) => {
                     state.waker = Some(cx.waker().clone());
                     Poll::Pending
                 }
             };
+            drop(state);
+            if over {
+                self.changed.notify_waiters();
+            }
+            return end;
         };
         state.bytes -= cost(&message);
         // Not at every message: a POST that was woken for one message would be woken for each.
@@ -145,7 +160,7 @@ impl Inbox {
     pub fn close_reason(&self) -> Option<CloseReason> {
         match &self.lock().end {
             End::Closed(reason) => Some(reason.clone()),
-            End::Open | End::Failed(_) => None,
+            End::Open | End::Late(_) | End::Failed(_) => None,
         }
     }
 
@@ -154,6 +169,33 @@ impl Inbox {
     /// nothing after the peer's close.
     pub fn shut(&self, error: Error) {
         self.end(End::Failed(Fatal::new(error)));
+    }
+
+    /// Ends the inbox like [`shut`](Self::shut), but only after `time`: until then it takes POSTs and
+    /// a DELETE that were under way when the connection ended. A second call does not prolong it.
+    ///
+    /// Returns whether POSTs may still come; `false` when the inbox has ended already.
+    pub fn shut_after(&self, time: Duration, error: Error) -> bool {
+        let mut state = self.lock();
+        if matches!(state.end, End::Open) {
+            state.end = End::Late(Box::new(Late::new(time, error)));
+        }
+        let late = matches!(state.end, End::Late(_));
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        late
+    }
+
+    /// Returns until when late POSTs are taken: `Some` from [`shut_after`](Self::shut_after) on, until
+    /// the receiver was told the end.
+    pub fn late_until(&self) -> Option<Instant> {
+        match &self.lock().end {
+            End::Late(late) => Some(late.until()),
+            End::Open | End::Closed(_) | End::Failed(_) => None,
+        }
     }
 
     async fn receive<B: Body>(&self, request: Request<B>) -> Result<u64, Refusal> {
@@ -263,7 +305,7 @@ impl Inbox {
 
     fn end(&self, end: End) {
         let mut state = self.lock();
-        if !matches!(state.end, End::Open) {
+        if matches!(state.end, End::Closed(_) | End::Failed(_)) {
             return;
         }
         state.end = end;
@@ -283,7 +325,27 @@ impl Inbox {
 
 impl State {
     fn is_latest(&self, turn: u64) -> bool {
-        self.turn == turn && matches!(self.end, End::Open)
+        self.turn == turn && self.is_open()
+    }
+
+    fn is_open(&self) -> bool {
+        match &self.end {
+            End::Open => true,
+            End::Late(late) => !late.is_over(),
+            End::Closed(_) | End::Failed(_) => false,
+        }
+    }
+
+    /// Waits until the time for late POSTs is over, if it has begun.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let End::Late(late) = &mut self.end else {
+            return Poll::Pending;
+        };
+        ready!(late.poll_over(cx));
+        if let End::Late(late) = std::mem::replace(&mut self.end, End::Open) {
+            self.end = End::Failed(late.into_fatal());
+        }
+        Poll::Ready(())
     }
 
     fn has_room(&self, message: &Message, capacity: usize) -> bool {
@@ -294,7 +356,7 @@ impl State {
     fn answer(&self) -> Result<u64, Refusal> {
         match &self.end {
             // The messages of the POST that were taken in are delivered before the close.
-            End::Open | End::Closed(_) => Ok(self.received),
+            End::Open | End::Late(_) | End::Closed(_) => Ok(self.received),
             End::Failed(fatal) => Err(ended(fatal.error())),
         }
     }
@@ -303,6 +365,8 @@ impl State {
     fn check_open(&self) -> Result<(), Refusal> {
         match &self.end {
             End::Open => Ok(()),
+            End::Late(late) if late.is_over() => Err(ended(late.error())),
+            End::Late(_) => Ok(()),
             End::Closed(_) => Err(Refusal::unknown_connection()),
             End::Failed(fatal) => Err(ended(fatal.error())),
         }
@@ -316,7 +380,7 @@ impl fmt::Debug for Inbox {
             .field("messages", &state.queue.len())
             .field("bytes", &state.bytes)
             .field("received", &state.received)
-            .field("open", &matches!(state.end, End::Open))
+            .field("open", &state.is_open())
             .finish_non_exhaustive()
     }
 }
@@ -326,38 +390,6 @@ struct Numbered {
     /// The number of the first of the messages.
     next: u64,
     messages: VecDeque<Message>,
-}
-
-fn ended(error: &Error) -> Refusal {
-    match error.close_reason() {
-        Some(close) => Refusal::new(StatusCode::GONE, "closed", "the connection was closed")
-            .with_member("code", close.code().as_u16())
-            .with_member("reason", close.reason()),
-        None => Refusal::unknown_connection(),
-    }
-}
-
-fn bad_batch(error: &Error) -> Refusal {
-    match error.kind() {
-        ErrorKind::TooLarge => Refusal::too_large(error.to_string()),
-        _ => Refusal::new(StatusCode::BAD_REQUEST, "bad_batch", error.to_string()),
-    }
-}
-
-/// Reads the close out of a DELETE (`docs/protocol.md`, 2.5).
-fn close_of(uri: &Uri) -> Result<CloseReason, Refusal> {
-    let query = Query::of(uri);
-    let code = match query.get("code") {
-        None => Some(CloseCode::NORMAL),
-        Some(_) => query
-            .number("code")
-            .and_then(|code| CloseCode::new(u16::try_from(code).ok()?)),
-    };
-    let code = code.ok_or_else(|| {
-        Refusal::bad_request("the parameter code is not a close code that may be sent")
-    })?;
-    let reason = query.get("reason").unwrap_or_default().into_owned();
-    Ok(CloseReason::new(code, reason))
 }
 
 /// Awaits `work`; `None` as soon as `stop` is done.

@@ -6,6 +6,7 @@ use http_body_util::BodyExt;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
+use switchback_core::{CloseCode, ErrorKind};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -417,4 +418,61 @@ fn handlers_can_run_on_any_thread() {
     let inbox = Inbox::new(&Limits::new());
     check(&inbox);
     check_send(&inbox.post(request("1", "")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn takes_late_posts_for_a_while() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let inbox = Arc::new(Inbox::new(&Limits::new()));
+    let begin = Instant::now();
+    let receiver = tokio::spawn({
+        let inbox = Arc::clone(&inbox);
+        async move { (recv(&inbox).await, recv(&inbox).await, begin.elapsed()) }
+    });
+    tokio::task::yield_now().await;
+    assert!(inbox.shut_after(SECOND, ErrorKind::Reset.into()));
+    tokio::time::sleep(SECOND / 2).await;
+    assert_eq!(post(&inbox, 1, "t1:a").await, received(1));
+    assert_eq!(inbox.late_until(), Some(begin + SECOND));
+    // That did not prolong it, nor does this.
+    assert!(inbox.shut_after(SECOND, ErrorKind::Reset.into()));
+    let (first, second, elapsed) = within(receiver).await.unwrap();
+    assert_eq!(first, Ok(Some("a".to_owned())));
+    assert_eq!(second, Err(ErrorKind::Reset));
+    assert_eq!(elapsed, SECOND);
+    assert_eq!(inbox.late_until(), None);
+    assert!(!inbox.shut_after(SECOND, ErrorKind::Reset.into()));
+    assert_eq!(post(&inbox, 2, "t1:b").await.0, 404);
+    assert_eq!(recv(&inbox).await, Err(ErrorKind::Reset));
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_posts_are_refused_in_time_though_nobody_receives() {
+    let inbox = narrow();
+    assert!(inbox.shut_after(Duration::from_secs(1), ErrorKind::Reset.into()));
+    let waiting = spawn_post(&inbox, 1, "t1:at1:b");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(post(&inbox, 1, "t1:at1:b").await.0, 404);
+    // Whoever receives at last gets what came in time, and the POST that waits its answer.
+    assert_eq!(recv(&inbox).await, Ok(Some("a".to_owned())));
+    assert_eq!(recv(&inbox).await, Err(ErrorKind::Reset));
+    assert_eq!(within(waiting).await.unwrap().0, 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_close_counts_and_so_does_a_shut() {
+    let inbox = Inbox::new(&Limits::new());
+    assert!(inbox.shut_after(Duration::from_secs(1), ErrorKind::Reset.into()));
+    assert_eq!(post(&inbox, 1, "t1:a").await, received(1));
+    assert_eq!(delete(&inbox, "&code=1001"), 204);
+    assert_eq!(recv(&inbox).await, Ok(Some("a".to_owned())));
+    assert_eq!(recv(&inbox).await, Ok(None));
+    assert_eq!(inbox.close_reason(), Some(CloseCode::GOING_AWAY.into()));
+    assert_eq!(post(&inbox, 2, "t1:b").await.0, 404);
+
+    let inbox = Inbox::new(&Limits::new());
+    assert!(inbox.shut_after(Duration::from_secs(1), ErrorKind::Reset.into()));
+    inbox.shut(ErrorKind::Closed.into());
+    assert_eq!(inbox.late_until(), None);
+    assert_eq!(recv(&inbox).await, Err(ErrorKind::Closed));
 }

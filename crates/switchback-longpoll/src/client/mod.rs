@@ -79,7 +79,8 @@ impl LongPollClient {
         lane.start(Method::GET, &target, headers.clone(), Bytes::new());
         headers.remove(headers::SESSION);
         let max_body = batch::max_body(&limits);
-        let opening = poll_fn(|cx| lane.poll_whole(cx, max_body));
+        let mut posts = Lane::new(connector, url.clone());
+        let opening = posts.connect_during(poll_fn(|cx| lane.poll_whole(cx, max_body)));
         let response = timeout(limits.handshake_time(), opening)
             .await
             .map_err(|_| {
@@ -89,14 +90,9 @@ impl LongPollClient {
                 )
             })??;
         let (connection, messages) = proto::opened(&response, &limits)?;
-        let poster = Poster::new(
-            Lane::new(connector, url.clone()),
-            TransportKind::LongPoll,
-            connection.clone(),
-            &limits,
-        )
-        .with_headers(headers.clone())
-        .with_retry_for(retry_for);
+        let poster = Poster::new(posts, TransportKind::LongPoll, connection.clone(), &limits)
+            .with_headers(headers.clone())
+            .with_retry_for(retry_for);
         let id = HeaderValue::try_from(connection)
             .map_err(|error| Error::new(ErrorKind::Protocol).with_source(error))?;
         headers.insert(headers::CONNECTION, id);

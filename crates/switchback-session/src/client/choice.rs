@@ -131,6 +131,11 @@ impl Choice {
         Some(attempt.kind)
     }
 
+    /// Tells whether no other attachment than this one is tried, and none was begun after it.
+    pub(super) fn is_alone(&self, attachment: u64) -> bool {
+        attachment + 1 == self.next && self.attempts.iter().all(|a| a.attachment == attachment)
+    }
+
     /// A transport has opened; its first frame is to come.
     pub(super) fn opened(&mut self, now: Instant, config: &ClientConfig, attachment: u64) {
         let attempt = self

@@ -339,7 +339,12 @@ impl ClientSession {
         let ack = self.current.and_then(|_| self.delivery.deadline());
         let links = self.links.iter().filter_map(|a| match a.role {
             Role::Opening => None, // The choice watches over it.
-            Role::Current => Some(a.link.check_at()),
+            Role::Current => a
+                .link
+                .select_held()
+                .into_iter()
+                .chain([a.link.check_at()])
+                .min(),
             Role::Retiring { until } => Some(until),
         });
         links
@@ -359,18 +364,19 @@ impl ClientSession {
         }
         self.delivery.handle_timeout(now);
         self.retire(now);
-        if let Some(index) = self.current.and_then(|current| self.position(current))
-            && !self.links[index].link.is_alive(now, self.silence)
-        {
-            let dead = self.links.remove(index);
-            let attachment = dead.link.number();
-            self.actions.push_back(Action::Cancel { attachment });
-            let failure = Failure::new(
-                dead.kind,
-                FailureWhy::Silent,
-                format!("nothing came for {:?}", self.silence),
-            );
-            self.lost(now, None, failure);
+        if let Some(index) = self.current.and_then(|current| self.position(current)) {
+            self.links[index].link.release_select(now);
+            if !self.links[index].link.is_alive(now, self.silence) {
+                let dead = self.links.remove(index);
+                let attachment = dead.link.number();
+                self.actions.push_back(Action::Cancel { attachment });
+                let failure = Failure::new(
+                    dead.kind,
+                    FailureWhy::Silent,
+                    format!("nothing came for {:?}", self.silence),
+                );
+                self.lost(now, None, failure);
+            }
         }
         self.advance(now);
     }

@@ -13,6 +13,10 @@ use super::{Action, ClientEvent, ClientSession, Failure, FailureWhy, Role};
 /// The shortest silence that a server can ask its client to take for death.
 const MIN_SILENCE: Duration = Duration::from_secs(1);
 
+/// How long a `select` that decides nothing waits for a first message. Applications send that when
+/// they learn that they are connected; whoever has nothing to say then will not notice.
+const SELECT_DELAY: Duration = Duration::from_millis(50);
+
 impl ClientSession {
     /// Takes the first frame of an attachment, which must be `opened`.
     pub(super) fn take_first(
@@ -100,6 +104,10 @@ impl ClientSession {
 
     /// Decides for an attachment; the one in use so far delivers what is under way on it.
     pub(super) fn settle(&mut self, now: Instant, index: usize, rx: u64, tx: u64) {
+        // Where the server may know of another attachment, now or later, `select` decides something.
+        let number = self.links[index].link.number();
+        let is_alone = self.links.len() == 1 && self.choice.is_alone(number);
+        let held = is_alone.then(|| now + SELECT_DELAY);
         let until = now + self.config.session().close_timeout();
         for attachment in &mut self.links {
             if attachment.role == Role::Current {
@@ -110,7 +118,7 @@ impl ClientSession {
         chosen.role = Role::Current;
         chosen.link.note_rx(now);
         chosen.link.set_positions(rx, tx);
-        chosen.link.owe_select();
+        chosen.link.owe_select(held);
         // The first check of silence; it sets the next.
         chosen.link.is_alive(now, self.silence);
     }

@@ -35,12 +35,13 @@ impl Bench {
         Self { now, session }
     }
 
-    /// A session that is open on attachment 1.
+    /// A session that is open on attachment 1, and has selected it.
     fn open(config: ClientConfig) -> Self {
         let mut bench = Self::new(config);
         bench.actions();
         bench.accept(1);
-        bench.sends(1);
+        bench.session.links[0].link.owe_select(None);
+        assert_eq!(bench.sends(1), ["^select 0"]);
         bench.events();
         bench.actions();
         bench
@@ -145,6 +146,81 @@ fn closed(events: &[ClientEvent]) -> Option<(u16, ClosedBy)> {
         Some(ClientEvent::Closed { reason, by }) => Some((reason.code().as_u16(), *by)),
         _ => None,
     }
+}
+
+/// A session whose only attachment has been accepted this moment.
+fn accepted() -> Bench {
+    let mut bench = Bench::new(ClientConfig::new());
+    bench.actions();
+    bench.accept(1);
+    assert_eq!(bench.sends(1), [""; 0]);
+    bench
+}
+
+#[test]
+fn a_select_that_decides_nothing_goes_with_what_follows_it() {
+    let mut bench = accepted();
+    bench.session.send("hello".into()).unwrap();
+    assert_eq!(bench.sends(1), ["^select 0", "hello"]);
+
+    let mut bench = accepted();
+    bench.gets(1, "^ping");
+    assert_eq!(bench.sends(1), ["^select 0", "^pong"]);
+
+    let mut bench = accepted();
+    bench.gets(1, "a");
+    bench.gets(1, "b");
+    assert_eq!(bench.sends(1), ["^select 2"]);
+
+    let mut bench = accepted();
+    bench.session.close(bench.now, CloseReason::normal());
+    let close = "^close {\"code\":1000,\"reason\":\"\",\"sent\":0}";
+    assert_eq!(bench.sends(1), ["^select 0", close]);
+}
+
+#[test]
+fn a_select_that_decides_nothing_does_not_wait_for_long() {
+    let mut bench = accepted();
+    bench.wait(49 * MS);
+    assert_eq!(bench.sends(1), [""; 0]);
+    assert_eq!(bench.session.deadline(), Some(bench.now + MS));
+    bench.wait(MS);
+    assert_ne!(bench.session.deadline(), Some(bench.now));
+    assert_eq!(bench.sends(1), ["^select 0"]);
+    // A driver that is late, and has not said so.
+    let mut bench = accepted();
+    bench.now += 50 * MS;
+    assert_eq!(bench.sends(1), ["^select 0"]);
+}
+
+#[test]
+fn a_select_that_decides_something_goes_at_once() {
+    // Two race: one is open, or may be open on the server.
+    for opened in [false, true] {
+        let mut bench = Bench::new(ClientConfig::new());
+        bench.wait(300 * MS);
+        if opened {
+            bench.session.opened(bench.now, 1);
+        }
+        bench.accept(2);
+        assert_eq!(bench.sends(2), ["^select 0"]);
+    }
+    // One that was begun later has failed here, and may arrive there.
+    let mut bench = Bench::new(ClientConfig::new());
+    bench.wait(300 * MS);
+    bench.fail(2, Sse, FailureWhy::Cut);
+    bench.session.opened(bench.now, 1);
+    bench.accept(1);
+    assert_eq!(bench.sends(1), ["^select 0"]);
+    // A hand-over: WebSocket was refused at first.
+    let mut bench = Bench::new(ClientConfig::new().with_probe(SECOND, SECOND));
+    bench.fail(1, WebSocket, FailureWhy::Refused);
+    bench.accept(2);
+    bench.wait(50 * MS);
+    assert_eq!(bench.sends(2), ["^select 0"]);
+    bench.wait(2 * SECOND);
+    bench.accept(3);
+    assert_eq!(bench.sends(3), ["^select 0"]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub(crate) struct Link {
     /// first.
     pub(super) implied: u64,
     pub(super) opened: Option<Message>,
-    pub(super) select: bool,
+    pub(super) select: Select,
     pub(super) ping: bool,
     pub(super) pong: bool,
     pub(super) close_sent: bool,
@@ -30,6 +30,17 @@ pub(crate) struct Link {
     check_at: Instant,
 }
 
+/// Whether `select` is still to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Select {
+    Done,
+    Owed,
+    /// Owed, but until then it waits for something that follows it.
+    Held {
+        until: Instant,
+    },
+}
+
 impl Link {
     /// Makes a link on which the peer's messages count from `rx` and this side's from `tx`, to be
     /// looked after at `check_at`.
@@ -40,7 +51,7 @@ impl Link {
             cursor: tx,
             implied: tx,
             opened: None,
-            select: false,
+            select: Select::Done,
             ping: false,
             pong: false,
             close_sent: false,
@@ -60,8 +71,25 @@ impl Link {
         self.opened = Some(opened);
     }
 
-    pub(crate) fn owe_select(&mut self) {
-        self.select = true;
+    /// Owes `select`. With `held` it goes with whatever follows it first, at that time at the
+    /// latest: where a write is a request of its own, that saves one.
+    pub(crate) fn owe_select(&mut self, held: Option<Instant>) {
+        self.select = held.map_or(Select::Owed, |until| Select::Held { until });
+    }
+
+    /// Returns until when `select` waits, if it does.
+    pub(crate) fn select_held(&self) -> Option<Instant> {
+        match self.select {
+            Select::Held { until } => Some(until),
+            Select::Done | Select::Owed => None,
+        }
+    }
+
+    /// Ends the wait of `select` when its time has come.
+    pub(crate) fn release_select(&mut self, now: Instant) {
+        if self.select_held().is_some_and(|until| until <= now) {
+            self.select = Select::Owed;
+        }
     }
 
     pub(crate) fn owe_pong(&mut self) {

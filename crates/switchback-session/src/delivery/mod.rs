@@ -17,6 +17,7 @@ use switchback_core::Message;
 pub(crate) use ack::AckPolicy;
 pub(crate) use closing::Closing;
 pub(crate) use link::Link;
+use link::Select;
 
 use crate::{Close, Config, Control, ProtocolError};
 use ack::Acks;
@@ -131,10 +132,13 @@ impl Delivery {
     /// Tells whether both sides know all of each other: both have closed, everything that this
     /// side sent was acknowledged, and everything that the peer sent is.
     pub(crate) fn is_complete(&self, link: &Link) -> bool {
-        self.closing.peer().is_some()
-            && link.close_sent
-            && self.outbox.is_empty()
-            && !self.acks.is_pending()
+        self.is_said(link) && self.outbox.is_empty() && !self.acks.is_pending()
+    }
+
+    /// Tells whether both have closed, and this side on this link, behind everything that it had to
+    /// say.
+    pub(crate) fn is_said(&self, link: &Link) -> bool {
+        self.closing.peer().is_some() && link.close_sent
     }
 
     /// Offers to `take` what the link is to carry, one message after the other, until nothing is left
@@ -154,6 +158,13 @@ impl Delivery {
             }
             link.opened = None;
             link.note_tx(now);
+        }
+        if link.select_held().is_some() {
+            // Perhaps it is what `select` waits for.
+            if is_carrier && !self.closing.is_closing() {
+                self.outbox.push_from(&mut more.by_ref().take(1));
+            }
+            self.release_select(now, link, is_carrier);
         }
         while let Some(control) = self.next_control(now, link, is_carrier) {
             if !self.transmit_control(now, link, control, &mut take) {
@@ -203,9 +214,20 @@ impl Delivery {
         }
     }
 
+    /// Ends the wait of `select` when something follows it, or its time has come.
+    fn release_select(&self, now: Instant, link: &mut Link, is_carrier: bool) {
+        let messages = link.cursor.max(self.outbox.first()) <= self.outbox.last();
+        let close = self.closing.is_closing() && !link.close_sent;
+        let more = is_carrier && (messages || close || self.acks.is_due(now));
+        if more || link.ping || link.pong {
+            link.select = Select::Owed;
+        }
+        link.release_select(now);
+    }
+
     /// What goes before messages.
     fn next_control(&self, now: Instant, link: &Link, is_carrier: bool) -> Option<Control> {
-        if link.select {
+        if link.select == Select::Owed {
             return Some(Control::Select(self.inbox.received()));
         }
         if link.pong {
@@ -232,7 +254,7 @@ impl Delivery {
         }
         match control {
             Control::Select(received) => {
-                link.select = false;
+                link.select = Select::Done;
                 self.told(received);
             }
             Control::Ack(received) => self.told(received),

@@ -12,6 +12,9 @@ impl ServerSession {
     /// An attachment is gone.
     pub(super) fn after_loss(&mut self, now: Instant) {
         self.choose_carrier();
+        if self.links.is_empty() && self.client_leaves() {
+            return self.conclude(self.delivery.outbox.is_empty());
+        }
         if self.links.is_empty() && !self.parked {
             self.parked = true;
             self.park_until = Some(now + self.config.park());
@@ -27,12 +30,22 @@ impl ServerSession {
         }
     }
 
-    /// Ends the session if the closing handshake is complete.
+    /// Ends the session if the closing handshake is complete. A client that leaves is not waited
+    /// for.
     pub(super) fn conclude_if_complete(&mut self) {
         let carrier = self.links.iter().find(|l| Some(l.number()) == self.carrier);
-        if carrier.is_some_and(|link| self.delivery.is_complete(link)) {
-            self.conclude(true);
+        let Some(link) = carrier else { return };
+        if self.delivery.is_complete(link) || (self.client_leaves() && self.delivery.is_said(link))
+        {
+            self.conclude(self.delivery.outbox.is_empty());
         }
+    }
+
+    /// Tells whether the client has closed and will not come back to hear the end of it: it is a
+    /// page that was left, say.
+    pub(super) fn client_leaves(&self) -> bool {
+        let close = self.delivery.closing.peer();
+        close.is_some_and(|close| close.reason.code() == CloseCode::GOING_AWAY)
     }
 
     /// The closing handshake is complete, or goes no further.

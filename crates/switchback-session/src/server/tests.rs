@@ -461,3 +461,43 @@ fn a_clean_end_of_a_transport_says_what_the_client_means() {
         assert_eq!(bench.session.is_closed(), !goes_on);
     }
 }
+
+#[test]
+fn a_client_that_leaves_is_not_waited_for() {
+    let close = |code: u16| format!("^close {{\"code\":{code},\"sent\":0}}");
+    for (code, leaves) in [(1000, false), (1001, true), (3000, false)] {
+        let mut bench = Bench::new(Config::new());
+        bench.attach("new 1.1");
+        bench.gets(1, "^select 0");
+        bench.session.send("1".into()).unwrap();
+        bench.gets(1, &close(code));
+        // What there is to say is said all the same: the client may be there still.
+        assert_eq!(bench.sends(1).len(), 2);
+        let events = bench.events();
+        let expected = leaves.then_some((code, ClosedBy::Peer));
+        assert_eq!(closed(&events), expected);
+        assert_eq!(dropped(&events).len(), usize::from(leaves));
+        assert_eq!(
+            bench.session.take_unacknowledged().len(),
+            usize::from(leaves)
+        );
+
+        // It is cut before anything could be said.
+        let mut bench = Bench::new(Config::new());
+        bench.attach("new 1.1");
+        bench.gets(1, "^select 0");
+        bench.gets(1, &close(code));
+        bench.session.detach(bench.now, 1, None);
+        assert_eq!(bench.session.is_closed(), leaves, "{code}");
+        assert_eq!(bench.session.is_parked(), !leaves, "{code}");
+    }
+    // The other one of two attachments goes on.
+    let mut bench = Bench::new(Config::new());
+    bench.attach("new 1.1");
+    bench.attach("new 2.1");
+    bench.gets(2, &close(1001));
+    bench.session.detach(bench.now, 2, None);
+    assert!(!bench.session.is_closed());
+    assert_eq!(bench.sends(1).len(), 1);
+    assert_eq!(closed(&bench.events()), Some((1001, ClosedBy::Peer)));
+}

@@ -68,30 +68,13 @@ impl SseClient {
     }
 
     async fn open(url: &Url, config: &ClientConfig) -> Result<Self, Error> {
-        let target = url.with_query(&[("transport", TransportKind::Sse.name())]);
-        let mut lane = Lane::new(config.connector.clone(), url.clone());
-        let sent = request_headers(&config.headers);
-        lane.start(Method::GET, &target, sent, Bytes::new());
-        let head = poll_fn(|cx| lane.poll_head(cx)).await?;
-        if head.status != StatusCode::OK {
-            let body = beginning(&mut lane).await?;
-            return Err(refusal_error(&Response::from_parts(head, body)));
-        }
-        if !is_event_stream(&head) {
-            return Err(not_switchback());
-        }
-        let limits = &config.limits;
-        let parser = Parser::with_limits(proto::event_limits(limits.message_size())).strict();
-        let mut incoming = Incoming::new(lane, parser, config.silence_timeout);
-        let first = poll_fn(|cx| incoming.poll_event(cx)).await?;
-        let first = first.ok_or_else(|| Error::new(ErrorKind::Reset))?;
-        let Downstream::Connection(id) = proto::decode(first, limits.message_size())? else {
-            return Err(not_switchback());
-        };
+        let mut posts = Lane::new(config.connector.clone(), url.clone());
+        let opening = open_stream(url, config);
+        let (incoming, id) = posts.connect_during(opening).await?;
         let mut post_headers = config.headers.clone();
         post_headers.remove(headers::SESSION);
-        let lane = Lane::new(config.connector.clone(), url.clone());
-        let poster = Poster::new(lane, TransportKind::Sse, id, limits).with_headers(post_headers);
+        let limits = &config.limits;
+        let poster = Poster::new(posts, TransportKind::Sse, id, limits).with_headers(post_headers);
         Ok(Self {
             info: TransportInfo::new(TransportKind::Sse)
                 .with_peer_addr(incoming.lane().peer_addr()),
@@ -289,6 +272,31 @@ impl fmt::Debug for SseClient {
             .field("incoming", &self.incoming)
             .finish_non_exhaustive()
     }
+}
+
+/// Requests the event stream and waits for its first event, which names the connection.
+async fn open_stream(url: &Url, config: &ClientConfig) -> Result<(Incoming, String), Error> {
+    let target = url.with_query(&[("transport", TransportKind::Sse.name())]);
+    let mut lane = Lane::new(config.connector.clone(), url.clone());
+    let sent = request_headers(&config.headers);
+    lane.start(Method::GET, &target, sent, Bytes::new());
+    let head = poll_fn(|cx| lane.poll_head(cx)).await?;
+    if head.status != StatusCode::OK {
+        let body = beginning(&mut lane).await?;
+        return Err(refusal_error(&Response::from_parts(head, body)));
+    }
+    if !is_event_stream(&head) {
+        return Err(not_switchback());
+    }
+    let limits = &config.limits;
+    let parser = Parser::with_limits(proto::event_limits(limits.message_size())).strict();
+    let mut incoming = Incoming::new(lane, parser, config.silence_timeout);
+    let first = poll_fn(|cx| incoming.poll_event(cx)).await?;
+    let first = first.ok_or_else(|| Error::new(ErrorKind::Reset))?;
+    let Downstream::Connection(id) = proto::decode(first, limits.message_size())? else {
+        return Err(not_switchback());
+    };
+    Ok((incoming, id))
 }
 
 /// Reads the beginning of a body: a refusal is short.

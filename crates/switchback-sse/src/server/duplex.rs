@@ -6,7 +6,7 @@ use std::time::Duration;
 use switchback_core::{
     CloseReason, Error, ErrorKind, Message, Transport, TransportInfo, TransportKind,
 };
-use tokio::time::Sleep;
+use tokio::time::{Sleep, sleep, sleep_until};
 
 use super::endpoint::Entry;
 use super::pipe::Stop;
@@ -24,6 +24,8 @@ pub struct Sse {
     close_timeout: Duration,
     close_reason: Option<CloseReason>,
     closing: Closing,
+    /// Of a sender that waits for late POSTs; the receiver's is the inbox's.
+    late: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug)]
@@ -42,12 +44,25 @@ impl Sse {
             close_timeout,
             close_reason: None,
             closing: Closing::No,
+            late: None,
         }
     }
 
     /// Tells the transport the address of its peer, of which only the owner of the socket knows.
     pub fn set_peer_addr(&mut self, peer_addr: impl Into<Option<SocketAddr>>) {
         self.info = TransportInfo::new(TransportKind::Sse).with_peer_addr(peer_addr);
+    }
+
+    /// Waits until nothing can come any more: of a stream that was cut, late POSTs. To say before
+    /// that that nothing can be sent would make the owner give the connection up.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(until) = self.entry.link.inbox.late_until() else {
+            return Poll::Ready(());
+        };
+        let timer = self
+            .late
+            .get_or_insert_with(|| Box::pin(sleep_until(until)));
+        timer.as_mut().poll(cx)
     }
 
     /// Says why nothing can be sent.
@@ -68,28 +83,36 @@ impl Transport for Sse {
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
         let received = ready!(self.entry.link.inbox.poll_recv(cx));
-        if matches!(received, Ok(None)) && self.close_reason.is_none() {
-            self.close_reason = self.entry.link.inbox.close_reason();
+        match &received {
+            Ok(None) if self.close_reason.is_none() => {
+                self.close_reason = self.entry.link.inbox.close_reason();
+            }
+            // The stream was cut, and the time for late POSTs is over.
+            Err(error) if error.kind() == ErrorKind::Reset => self.entry.end(ErrorKind::Reset),
+            _ => {}
         }
         Poll::Ready(received)
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, message: &Message) -> Poll<Result<(), Error>> {
         let pipe = &self.entry.link.pipe;
-        if let Err(stop) = ready!(pipe.poll_room(cx)) {
+        let pushed = ready!(pipe.poll_room(cx)).and_then(|()| {
+            let event = Event::from_encoded(proto::encode(message));
+            // Nobody else writes, so that the room is still there when the pipe is.
+            let pushed = pipe.try_push(event);
+            pushed.map_err(|(_, stop)| stop.unwrap_or(Stop::Ended))
+        });
+        if let Err(stop) = pushed {
+            ready!(self.poll_late(cx));
             return Poll::Ready(Err(self.error_of(stop)));
         }
-        let event = Event::from_encoded(proto::encode(message));
-        Poll::Ready(match pipe.try_push(event) {
-            Ok(()) => Ok(()),
-            // Nobody else writes, so the room of before is still there.
-            Err((_, stop)) => Err(self.error_of(stop.unwrap_or(Stop::Ended))),
-        })
+        Poll::Ready(Ok(()))
     }
 
     fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let inbox = &self.entry.link.inbox;
         match self.entry.link.pipe.flush() {
-            Err(stop) if self.entry.link.inbox.close_reason().is_none() => {
+            Err(stop) if inbox.late_until().is_none() && inbox.close_reason().is_none() => {
                 Poll::Ready(Err(self.error_of(stop)))
             }
             _ => Poll::Ready(Ok(())),
@@ -105,7 +128,7 @@ impl Transport for Sse {
                 link.inbox
                     .shut(Error::new(ErrorKind::Closed).with_close(why.clone()));
                 link.pipe.end(Some(Event::from_encoded(proto::close(why))));
-                self.closing = Closing::UnderWay(Box::pin(tokio::time::sleep(self.close_timeout)));
+                self.closing = Closing::UnderWay(Box::pin(sleep(self.close_timeout)));
             }
         }
         let Closing::UnderWay(timeout) = &mut self.closing else {

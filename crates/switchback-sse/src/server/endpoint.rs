@@ -101,12 +101,25 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// The stream was cut. What the client has posted may arrive after that, above all its last
+    /// words: they go another way than the stream.
+    fn cut(&self) {
+        let reset = Error::new(ErrorKind::Reset);
+        if !self.link.inbox.shut_after(LATE_POSTS, reset) {
+            self.registry.remove(&self.link.id);
+        }
+    }
+
     /// Ends the connection: what was received can still be taken out, nothing more comes in.
     pub(super) fn end(&self, kind: ErrorKind) {
         self.link.inbox.shut(Error::new(kind));
         self.registry.remove(&self.link.id);
     }
 }
+
+/// How long a connection takes POSTs after its stream was cut: enough for a client that leaves to open
+/// a connection for the last one, and so short that nobody takes the dead for the living.
+const LATE_POSTS: Duration = Duration::from_secs(1);
 
 impl SseServer {
     /// Makes a server without connections.
@@ -165,7 +178,8 @@ impl SseServer {
     /// Opens a connection: the response is its event stream.
     ///
     /// The transport can be used at once. It is cut when the body is dropped, which hyper does when
-    /// the client goes away.
+    /// the client goes away. POSTs that the end of the stream has overtaken are taken for another
+    /// second; receiving says the cut when that is over, and sending waits until then.
     ///
     /// # Errors
     ///
@@ -215,6 +229,7 @@ impl SseServer {
                 let response = link.inbox.delete(request);
                 if response.status() == StatusCode::NO_CONTENT {
                     link.pipe.abort();
+                    self.registry.remove(&link.id);
                 }
                 response
             }
@@ -281,7 +296,7 @@ impl Drop for SseBody {
     fn drop(&mut self) {
         if let Kind::Stream { entry, .. } = &self.0 {
             // Nobody reads the stream any more. Where it was closed, that came first and counts.
-            entry.end(ErrorKind::Reset);
+            entry.cut();
         }
     }
 }

@@ -29,12 +29,16 @@ impl Origin {
         format!("http://{addr}{path}").parse().unwrap()
     }
 
-    /// Takes the next connection and reads the head of its request.
+    /// Takes the next connection and reads the head of its request. (A client that has no use for a
+    /// connection closes it without one.)
     pub async fn asked(&self) -> Asked {
-        let (mut stream, _) = soon(self.listener.accept()).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let head = read_head(&mut stream).await;
-        Asked { head, stream }
+        loop {
+            let (mut stream, _) = soon(self.listener.accept()).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            if let Some(head) = read_head(&mut stream).await {
+                return Asked { head, stream };
+            }
+        }
     }
 
     /// Says something on the next connection without reading, and waits until it is closed.
@@ -54,12 +58,17 @@ impl Origin {
     }
 }
 
-async fn read_head(stream: &mut TcpStream) -> String {
+/// Reads a head; `None` where nothing comes before the end.
+async fn read_head(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        head.push(soon(stream.read_u8()).await.unwrap());
+        match soon(stream.read_u8()).await {
+            Ok(byte) => head.push(byte),
+            Err(_) if head.is_empty() => return None,
+            Err(error) => panic!("cut within a head: {error}"),
+        }
     }
-    String::from_utf8_lossy(&head).to_lowercase()
+    Some(String::from_utf8_lossy(&head).to_lowercase())
 }
 
 impl Asked {

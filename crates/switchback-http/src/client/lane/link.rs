@@ -32,7 +32,7 @@ pub(super) struct Open {
     /// Moves the bytes. `None`: it has ended, so the connection takes no further request.
     engine: Option<Box<http1::Connection<TokioIo<Stream>, Full<Bytes>>>>,
     peer_addr: Option<SocketAddr>,
-    /// An exchange has succeeded on it, so the server may have closed it since.
+    /// It was idle, after an exchange or before the first: the server may have closed it since.
     used: bool,
 }
 
@@ -49,10 +49,7 @@ impl Link {
     ) -> Poll<Result<&mut Open, Error>> {
         loop {
             match self {
-                Self::None => {
-                    let (connector, url) = (connector.clone(), url.clone());
-                    *self = Self::Connecting(Box::pin(open(connector, url)));
-                }
+                Self::None => self.begin(connector, url),
                 Self::Connecting(connecting) => {
                     *self = match ready!(connecting.as_mut().poll(cx)) {
                         Ok(open) => Self::Open(open),
@@ -85,6 +82,26 @@ impl Link {
             Self::Open(open) => Poll::Ready(Ok(open)),
             Self::None | Self::Connecting(_) => Poll::Pending,
         }
+    }
+
+    /// Begins to open a connection where there is none.
+    pub(super) fn begin(&mut self, connector: &Connector, url: &Url) {
+        if let Self::None = self {
+            let (connector, url) = (connector.clone(), url.clone());
+            *self = Self::Connecting(Box::pin(open(connector, url)));
+        }
+    }
+
+    /// Goes on opening a connection that no exchange waits for. Ready when there is nothing to do.
+    pub(super) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Connecting(connecting) = self {
+            *self = match ready!(connecting.as_mut().poll(cx)) {
+                Ok(open) => Self::Open(Open { used: true, ..open }),
+                // The next exchange tries again, and says why that fails.
+                Err(_) => Self::None,
+            };
+        }
+        Poll::Ready(())
     }
 
     /// Polls something that waits for the engine, and the engine.

@@ -4,7 +4,9 @@ mod exchange;
 mod link;
 
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -16,9 +18,10 @@ use self::exchange::{Ask, Exchange};
 use self::link::Link;
 use super::{Connector, Url};
 
-/// One keep-alive HTTP/1.1 connection to one origin: one exchange at a time, connected on demand.
+/// One keep-alive HTTP/1.1 connection to one origin: one exchange at a time, connected on demand
+/// or [before that](Self::connect_during).
 ///
-/// A request on a connection that was used before and turns out to be closed by the server is sent
+/// A request on a connection that was idle before and turns out to be closed by the server is sent
 /// once again on a fresh one (RFC 9112, 9.3.1); so everything sent here must be idempotent.
 ///
 /// No task is spawned: an exchange proceeds while it is polled. Only the waker of the latest poll
@@ -49,6 +52,35 @@ impl Lane {
     /// Returns the URL that this lane was made for.
     pub fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// Does `work`, and opens the connection meanwhile, for an exchange that is likely to follow.
+    ///
+    /// A failure to connect is left to that exchange to say. Where `work` is done first,
+    /// [`poll_connecting`](Self::poll_connecting) goes on.
+    ///
+    /// # Cancel safety
+    ///
+    /// As safe as `work` is.
+    pub async fn connect_during<T>(&mut self, work: impl Future<Output = T>) -> T {
+        self.link.begin(&self.connector, &self.url);
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            // First, so that it is the one that takes a connection which was put back.
+            let done = work.as_mut().poll(cx);
+            if done.is_pending() {
+                // The connection wakes this task too, whichever of the two it is for.
+                let _ = self.link.poll_begun(cx);
+            }
+            done
+        })
+        .await
+    }
+
+    /// Goes on opening the connection that [`connect_during`](Self::connect_during) has begun. Ready
+    /// when there is nothing to do.
+    pub fn poll_connecting(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.link.poll_begun(cx)
     }
 
     /// Begins an exchange with the resource `target`, a path and query. The header `Host` is added.
@@ -147,9 +179,7 @@ impl Lane {
             let frame = ready!(self.link.poll_with(cx, |cx| {
                 // A body has an error of its own for "the connection ended", which is what
                 // `poll_with` gives when the connection ends without one.
-                std::pin::Pin::new(&mut *body)
-                    .poll_frame(cx)
-                    .map(Option::transpose)
+                Pin::new(&mut *body).poll_frame(cx).map(Option::transpose)
             }));
             match frame {
                 Ok(Some(frame)) => match frame.into_data() {

@@ -412,3 +412,69 @@ fn a_lane_may_move_between_threads() {
     fn check<T: Send + Unpin>() {}
     check::<Lane>();
 }
+
+#[tokio::test]
+async fn connects_during_other_work() {
+    let (listener, url) = listen("http").await;
+    let mut lane = Lane::new(Connector::new(), url);
+    let mut peer = lane.connect_during(accept(&listener)).await;
+    // Connected or not by then, it is the same connection; and it carries nothing yet.
+    let mut byte = [0];
+    let silent = peer.0.try_read(&mut byte).unwrap_err();
+    assert_eq!(silent.kind(), std::io::ErrorKind::WouldBlock);
+    start(&mut lane, Method::GET, "/a", "");
+    let serve = async {
+        assert_eq!(peer.request().await.unwrap().line, "GET /a");
+        peer.answer("200 OK", "a").await;
+    };
+    let (_, answer) = tokio::join!(serve, whole(&mut lane));
+    assert_eq!(answer, ok("a"));
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_before_its_first_exchange_is_replaced() {
+    let (listener, url) = listen("http").await;
+    let mut lane = Lane::new(Connector::new(), url);
+    let first = lane.connect_during(accept(&listener)).await;
+    within(poll_fn(|cx| lane.poll_connecting(cx))).await;
+    drop(first);
+    let serve = async {
+        let mut second = accept(&listener).await;
+        assert_eq!(second.request().await.unwrap().line, "GET /a");
+        second.answer("200 OK", "a").await;
+        second
+    };
+    let (_second, answer) = tokio::join!(serve, get(&mut lane, "/a"));
+    assert_eq!(answer, ok("a"));
+}
+
+#[tokio::test]
+async fn a_connection_that_fails_beforehand_is_tried_again_by_the_exchange() {
+    let (listener, url) = listen("http").await;
+    let addr = listener.local_addr().unwrap();
+    drop(listener);
+    let mut lane = Lane::new(Connector::new(), url);
+    lane.connect_during(async {}).await;
+    within(poll_fn(|cx| lane.poll_connecting(cx))).await;
+    let listener = tokio::net::TcpListener::bind(addr).await.unwrap();
+    tokio::spawn(echo(listener));
+    let (status, text) = get(&mut lane, "/a").await.unwrap();
+    assert_eq!((status, &text[..8]), (200, "1 GET /a"));
+}
+
+#[tokio::test]
+async fn the_other_work_comes_first_to_a_connection_that_was_put_back() {
+    let (listener, url) = listen("http").await;
+    let connector = Connector::new();
+    let stream = connector.connect(&url).await.unwrap();
+    connector.put_back(&url, stream);
+    let mut put_back = accept(&listener).await;
+    let mut other = Lane::new(connector.clone(), url.clone());
+    let mut lane = Lane::new(connector, url);
+    let serve = async {
+        assert_eq!(put_back.request().await.unwrap().line, "GET /a");
+        put_back.answer("200 OK", "a").await;
+    };
+    let (_, answer) = tokio::join!(serve, lane.connect_during(get(&mut other, "/a")));
+    assert_eq!(answer, ok("a"));
+}

@@ -249,6 +249,7 @@ impl Poster {
                         let timeout = Box::pin(sleep(self.try_timeout));
                         self.step = Step::Deleting { timeout };
                     } else {
+                        let _ = self.lane.poll_connecting(cx);
                         return Poll::Ready(Ok(()));
                     }
                 }
