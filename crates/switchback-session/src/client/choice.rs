@@ -76,13 +76,15 @@ struct Settled {
     trust_at: Option<Instant>,
 }
 
-/// A transport that was started and has not delivered `opened` yet.
+/// A transport that was started and is not decided for.
 #[derive(Debug)]
 struct Attempt {
     attachment: u64,
     kind: TransportKind,
     /// When the transport opened.
     opened: Option<Instant>,
+    /// It was selected, beside one in use, and the server has not confirmed that yet.
+    on_trial: bool,
     deadline: Instant,
 }
 
@@ -145,7 +147,18 @@ impl Choice {
         }
     }
 
-    /// A transport could not be opened, or ended before its first frame.
+    /// An attempt has delivered `opened`, and is decided for when the server confirms `select`: what
+    /// delivers need not carry anything the other way.
+    pub(super) fn try_out(&mut self, now: Instant, config: &ClientConfig, attachment: u64) {
+        for attempt in &mut self.attempts {
+            if attempt.attachment == attachment {
+                attempt.on_trial = true;
+                attempt.deadline = now + config.try_timeout();
+            }
+        }
+    }
+
+    /// A transport could not be opened, or ended before it was decided for.
     pub(super) fn failed(
         &mut self,
         now: Instant,
@@ -199,7 +212,7 @@ impl Choice {
         }
     }
 
-    /// An attempt has delivered `opened` and is decided for; all others are not needed.
+    /// An attempt is decided for; all others are not needed.
     pub(super) fn settle(
         &mut self,
         now: Instant,
@@ -290,12 +303,12 @@ impl Choice {
         }
     }
 
-    /// Nothing better is looked for any more.
+    /// Nothing better is looked for any more. One on trial goes on: the server may have moved there.
     pub(super) fn stop_probing(&mut self) {
         if matches!(self.phase, Phase::Settled(_)) {
             self.probe.at = None;
             self.probe.queue.clear();
-            self.cancel_attempts();
+            self.cancel(|attempt| !attempt.on_trial);
         }
     }
 
@@ -457,6 +470,7 @@ impl Choice {
             attachment,
             kind,
             opened: None,
+            on_trial: false,
             deadline: now + config.try_timeout(),
         });
         // Everything that is neither in use nor tried now was given up.
@@ -471,11 +485,19 @@ impl Choice {
 
     /// Gives up everything that is being tried.
     pub(super) fn cancel_attempts(&mut self) {
-        for attempt in self.attempts.drain(..) {
-            self.commands.push_back(Command::Cancel {
-                attachment: attempt.attachment,
-            });
-        }
+        self.cancel(|_| true);
+    }
+
+    fn cancel(&mut self, which: impl Fn(&Attempt) -> bool) {
+        let commands = &mut self.commands;
+        self.attempts.retain(|attempt| {
+            let goes = which(attempt);
+            if goes {
+                let attachment = attempt.attachment;
+                commands.push_back(Command::Cancel { attachment });
+            }
+            !goes
+        });
     }
 }
 
@@ -487,6 +509,14 @@ fn has_canary(kind: TransportKind) -> bool {
 fn overdue(attempt: &Attempt, config: &ClientConfig) -> Failure {
     let kind = attempt.kind;
     match attempt.opened {
+        _ if attempt.on_trial => Failure::new(
+            kind,
+            FailureWhy::Buffered,
+            format!(
+                "nothing of what was sent seems to have arrived within {:?}",
+                config.try_timeout()
+            ),
+        ),
         Some(_) if has_canary(kind) => Failure::new(
             kind,
             FailureWhy::Buffered,

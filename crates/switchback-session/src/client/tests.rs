@@ -1,3 +1,4 @@
+mod hand_over;
 mod rate;
 
 use switchback_core::CloseCode;
@@ -307,89 +308,6 @@ fn resumes_with_the_last_token_and_replays_from_the_acknowledgement() {
     assert_eq!(bench.sends(2), ["^select 1", "3", "4"]);
     assert_eq!(bench.gets(2, "b"), Some("b".into()));
     assert_eq!(bench.gets(1, "late"), None);
-}
-
-#[test]
-fn a_better_transport_takes_over_without_a_pause() {
-    let mut bench = Bench::new(ClientConfig::new());
-    bench.fail(1, WebSocket, FailureWhy::Refused);
-    bench.accept(2);
-    bench.actions();
-    bench.events();
-    bench.session.send("1".into()).unwrap();
-    assert_eq!(bench.sends(2), ["^select 0", "1"]);
-    for _ in 0..3 {
-        bench.wait(20 * SECOND);
-        bench.gets(2, "^ping");
-        bench.sends(2);
-    }
-    bench.session.send("2".into()).unwrap();
-    assert_eq!(bench.sends(2), ["2"]);
-    let opened = Opened {
-        received: 1,
-        ..bench.opened(3)
-    };
-    bench.gets(2, "^ack 2");
-    bench.session.send("3".into()).unwrap();
-    bench.accept_as(3, opened);
-    assert_eq!(
-        bench.events(),
-        [ClientEvent::Moved {
-            from: 2,
-            to: 3,
-            kind: WebSocket
-        }]
-    );
-    // More was acknowledged since: it says where it begins.
-    assert_eq!(bench.sends(3), ["^select 0", "^seq 3", "3"]);
-    assert_eq!(bench.sends(2), [""; 0]);
-    // What is under way on the old one still counts.
-    assert_eq!(bench.gets(2, "a"), Some("a".into()));
-    assert_eq!(bench.gets(3, "a"), None);
-    assert_eq!(bench.gets(3, "b"), Some("b".into()));
-    bench.detach(2, Some(4000));
-    assert_eq!(bench.events(), []);
-    assert_eq!(bench.session.carrier(), Some(3));
-}
-
-#[test]
-fn the_transport_left_behind_is_closed_if_the_server_does_not() {
-    let mut bench = Bench::new(ClientConfig::new());
-    bench.fail(1, WebSocket, FailureWhy::Refused);
-    bench.accept(2);
-    bench.wait(SECOND);
-    for _ in 0..3 {
-        bench.gets(2, "^ping");
-        bench.wait(20 * SECOND);
-    }
-    bench.accept(3);
-    bench.actions();
-    assert_eq!(bench.wait(5 * SECOND), ["x2 4004"]);
-}
-
-#[test]
-fn a_probe_that_leads_elsewhere_changes_nothing() {
-    let mut bench = Bench::new(ClientConfig::new());
-    bench.fail(1, WebSocket, FailureWhy::Refused);
-    bench.accept(2);
-    bench.session.send("1".into()).unwrap();
-    bench.sends(2);
-    for _ in 0..4 {
-        bench.gets(2, "^ping");
-        bench.wait(15 * SECOND);
-    }
-    bench.events();
-    let elsewhere = Opened {
-        session: SessionId::from_bytes([7; 16]),
-        resumed: false,
-        why: Some(Why::Unknown),
-        ..bench.opened(3)
-    };
-    bench.accept_as(3, elsewhere);
-    assert_eq!(bench.actions(), ["x3 1000"]);
-    assert_eq!(bench.events(), []);
-    assert_eq!(bench.session.carrier(), Some(2));
-    assert_eq!(bench.session.unacknowledged(), (1, 1));
 }
 
 #[test]

@@ -18,6 +18,9 @@ pub(crate) struct Link {
     pub(super) implied: u64,
     pub(super) opened: Option<Message>,
     pub(super) select: bool,
+    pub(super) selected: bool,
+    /// Its client has another one beside it, and waits for the answer to `select`.
+    is_beside: bool,
     pub(super) ping: bool,
     pub(super) pong: bool,
     pub(super) close_sent: bool,
@@ -40,6 +43,7 @@ pub(super) enum Offer {
     Nothing,
     Opened,
     Select(u64),
+    Selected(u64),
     Ping,
     Pong,
     Ack(u64),
@@ -59,6 +63,8 @@ impl Link {
             implied: tx,
             opened: None,
             select: false,
+            selected: false,
+            is_beside: false,
             ping: false,
             pong: false,
             close_sent: false,
@@ -82,6 +88,16 @@ impl Link {
 
     pub(crate) fn owe_select(&mut self) {
         self.select = true;
+    }
+
+    /// The client began this one beside others.
+    pub(crate) fn set_beside(&mut self, is_beside: bool) {
+        self.is_beside = is_beside;
+    }
+
+    /// `select` came.
+    pub(crate) fn owe_selected(&mut self) {
+        self.selected = self.is_beside;
     }
 
     pub(crate) fn owe_pong(&mut self) {

@@ -46,6 +46,11 @@ impl Delivery {
         self.acks.set_policy(policy);
     }
 
+    /// The last acknowledgement may be lost: repeats it.
+    pub(crate) fn owe_ack(&mut self) {
+        self.acks.owe();
+    }
+
     /// Returns the number of the last message received.
     pub(crate) fn received(&self) -> u64 {
         self.inbox.received()
@@ -142,6 +147,9 @@ impl Delivery {
         if link.select {
             return Offer::Select(self.inbox.received());
         }
+        if link.selected {
+            return Offer::Selected(self.inbox.received());
+        }
         if link.pong {
             return Offer::Pong;
         }
@@ -181,6 +189,7 @@ impl Delivery {
             Offer::Nothing | Offer::Data(_) => return None,
             Offer::Opened => return link.opened.clone(),
             Offer::Select(received) => Control::Select(received),
+            Offer::Selected(received) => Control::Selected(received),
             Offer::Ping => Control::Ping,
             Offer::Pong => Control::Pong,
             Offer::Ack(received) => Control::Ack(received),
@@ -201,6 +210,8 @@ impl Delivery {
                 link.select = false;
                 self.told(received);
             }
+            // Clients may ignore it: the acknowledgement follows as ever.
+            Offer::Selected(_) => link.selected = false,
             Offer::Ping => link.ping = false,
             Offer::Pong => link.pong = false,
             Offer::Ack(received) => self.told(received),

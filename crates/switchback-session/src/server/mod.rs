@@ -168,6 +168,7 @@ impl ServerSession {
         let check_at = now + self.config.heartbeat();
         let mut link = Link::new(now, number, received + 1, next, check_at);
         link.owe_opened(Control::Opened(opened).encode());
+        link.set_beside(hello.fence() < number);
         self.links.push(link);
 
         self.park_until = None;
@@ -412,6 +413,7 @@ impl ServerSession {
             }
             Frame::Control(Control::Select(received)) => {
                 self.delivery.acknowledged(received)?;
+                link.owe_selected();
                 let number = link.number();
                 self.select(number);
             }
@@ -424,7 +426,9 @@ impl ServerSession {
                 }
             }
             Frame::Control(Control::Pong) | Frame::Unknown => {}
-            Frame::Control(control @ (Control::Opened(_) | Control::Ping)) => {
+            Frame::Control(
+                control @ (Control::Opened(_) | Control::Selected(_) | Control::Ping),
+            ) => {
                 return Err(ProtocolError::Misplaced(control.word()));
             }
         }

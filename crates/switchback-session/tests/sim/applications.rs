@@ -3,7 +3,7 @@
 use switchback_core::{CloseCode, CloseReason, Message};
 use switchback_session::{ClientEvent, ClosedBy, Why};
 
-use super::world::{Event, World, conn_index};
+use super::world::{End, Event, World, conn_index};
 
 /// The largest message, in bytes.
 pub(super) const MAX_MESSAGE: usize = 600;
@@ -146,6 +146,10 @@ impl World {
                 let conn = &self.conns[conn_index(to)];
                 assert_eq!(conn.served, self.peer, "moved to another session");
                 assert_eq!(conn.kind, kind);
+                if conn.mute {
+                    let left = &self.conns[conn_index(from)];
+                    assert_eq!(left.at_client, End::Gone, "left what worked");
+                }
                 self.stats.moved += 1;
             }
             ClientEvent::StartedAnew {

@@ -18,6 +18,7 @@ impl AddAssign for Stats {
         self.resumed += other.resumed;
         self.anew += other.anew;
         self.moved += other.moved;
+        self.unheard += other.unheard;
         self.closed += other.closed;
         self.gave_up += other.gave_up;
         self.steps += other.steps;

@@ -48,7 +48,11 @@ impl World {
         let faulty = self.is_faulty();
         let (now, faults) = (self.now, self.faults);
         let rng = &mut self.rng;
-        let up = Pipe::new(now, kind != TransportKind::WebSocket, rng);
+        let mut up = Pipe::new(now, kind != TransportKind::WebSocket, rng);
+        let mute = faulty && rng.percent(faults.mute);
+        if mute {
+            up.cut(now, rng);
+        }
         let mut down = Pipe::new(now, kind == TransportKind::LongPoll, rng);
         let server = usize::from(faulty && rng.percent(faults.astray));
         let conn = self.conns.len();
@@ -85,6 +89,7 @@ impl World {
             served: None,
             at_client: End::Coming,
             at_server: End::Coming,
+            mute,
             up,
             down,
         });
@@ -255,6 +260,9 @@ impl World {
                     assert_eq!(again, Some(&message));
                 }
                 self.log(|| format!("client: {} -> {}", conn + 1, show(&message)));
+                if self.conns[conn].mute && self.client.carrier() != Some(attachment(conn)) {
+                    self.stats.unheard += 1;
+                }
                 self.push_up(conn, Item::Message(message));
                 self.client.transmitted(self.now, attachment(conn));
                 busy = true;

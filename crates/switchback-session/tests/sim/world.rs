@@ -65,6 +65,7 @@ pub(super) struct Conn {
     pub(super) served: Option<usize>,
     pub(super) at_client: End,
     pub(super) at_server: End,
+    pub(super) mute: bool,
     pub(super) up: Pipe,
     pub(super) down: Pipe,
 }
@@ -104,6 +105,7 @@ pub(crate) struct Stats {
     pub(crate) resumed: u64,
     pub(crate) anew: u64,
     pub(crate) moved: u64,
+    pub(crate) unheard: u64,
     pub(crate) closed: u64,
     pub(crate) gave_up: u64,
     pub(crate) steps: u64,
