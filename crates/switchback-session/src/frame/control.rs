@@ -126,7 +126,7 @@ pub struct Opened {
 pub enum Why {
     /// It was parked for too long.
     Expired,
-    /// More was sent than its replay buffer holds.
+    /// The server gave it up early, to stay within its limits.
     Overflow,
     /// It belongs to another user.
     Principal,
@@ -144,7 +144,7 @@ impl fmt::Display for Why {
         f.write_str(match self {
             Self::Unknown => "the server does not know the session",
             Self::Expired => "the session was parked for too long",
-            Self::Overflow => "more was sent than the replay buffer holds",
+            Self::Overflow => "the server could keep the session no longer",
             Self::Principal => "the session belongs to another user",
             Self::Ended => "the server ended the session and asked to come back",
         })

@@ -3,6 +3,7 @@
 mod ending;
 mod event;
 mod numbers;
+mod remains;
 mod tokens;
 
 use std::collections::VecDeque;
@@ -11,11 +12,12 @@ use std::time::{Duration, Instant};
 use switchback_core::{CloseCode, CloseReason, Message};
 
 pub use event::{Refused, ServerEvent};
+pub use remains::Remains;
 
 use crate::codes::{self, Meaning};
 use crate::delivery::{Delivery, Link};
 use crate::{
-    ClosedBy, Config, Control, Entropy, Frame, Hello, Opened, ProtocolError, SessionId, Why,
+    ClosedBy, Config, Control, Entropy, Frame, Hello, Opened, ProtocolError, SessionId, Token, Why,
 };
 use numbers::Numbers;
 use tokens::Tokens;
@@ -52,6 +54,8 @@ pub struct ServerSession {
     park_until: Option<Instant>,
     parked: bool,
     closed: bool,
+    /// Why a client that comes back finds it gone.
+    gone: Option<Why>,
     events: VecDeque<ServerEvent>,
 }
 
@@ -71,6 +75,7 @@ impl ServerSession {
             park_until: Some(now + config.park()),
             parked: false,
             closed: false,
+            gone: None,
             events: VecDeque::new(),
             config,
         }
@@ -121,6 +126,22 @@ impl ServerSession {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Tells whether a token resumes this session, in constant time: who has another one is not to
+    /// learn that the session exists.
+    pub fn knows(&self, token: &Token) -> bool {
+        self.tokens.accept(token)
+    }
+
+    /// Returns what tells a client that comes back why a session that was given up has ended:
+    /// [`Why::Expired`] or [`Why::Overflow`]. `None` before the end, and after any other.
+    pub fn remains(&self) -> Option<Remains> {
+        Some(Remains {
+            why: self.gone?,
+            session: self.id,
+            tokens: self.tokens.clone(),
+        })
     }
 
     /// Adds an attachment, and queues `opened` on it. Returns its number.

@@ -450,3 +450,44 @@ fn a_clean_end_of_a_transport_says_what_the_client_means() {
         assert_eq!(bench.session.is_closed(), !goes_on);
     }
 }
+
+#[test]
+fn what_remains_tells_why_it_is_gone_to_who_has_the_token() {
+    let config = Config::new().with_park(30 * SECOND);
+    let mut bench = Bench::new(config.clone());
+    let token = bench.attach("new 1.1").token;
+    bench.gets(1, "^select 0");
+    assert!(bench.session.knows(&token));
+    bench.session.detach(bench.now, 1, None);
+    assert!(bench.session.remains().is_none());
+    bench.wait(30 * SECOND);
+    assert_eq!(closed(&bench.events()), Some((4002, ClosedBy::Expired)));
+    let remains = bench.session.remains().unwrap();
+    assert_eq!(remains.session(), bench.session.id());
+    assert_eq!(remains.why(&token), Why::Expired);
+    assert_eq!(remains.why(&"guess".parse().unwrap()), Why::Unknown);
+
+    // Given up while it was parked, and closed while the client was away.
+    let mut bench = Bench::new(config.clone());
+    let token = bench.attach("new 1.1").token;
+    bench.session.detach(bench.now, 1, None);
+    bench
+        .session
+        .abort(CloseCode::TRY_AGAIN_LATER.into(), ClosedBy::Overflow);
+    assert_eq!(bench.session.remains().unwrap().why(&token), Why::Overflow);
+    let mut bench = Bench::new(config.clone());
+    let token = bench.attach("new 1.1").token;
+    bench.session.detach(bench.now, 1, None);
+    bench.session.close(bench.now, CloseReason::normal(), None);
+    bench.wait(30 * SECOND);
+    assert_eq!(bench.session.remains().unwrap().why(&token), Why::Expired);
+
+    // Ended, not given up.
+    let mut bench = Bench::new(config);
+    bench.attach("new 1.1");
+    bench
+        .session
+        .detach(bench.now, 1, Some(CloseReason::normal()));
+    assert!(bench.session.is_closed());
+    assert!(bench.session.remains().is_none());
+}

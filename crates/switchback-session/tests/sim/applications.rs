@@ -31,6 +31,9 @@ impl World {
             let server = self.rng.index(2);
             at(self, Event::Restart(server));
         }
+        if self.rng.percent(20) {
+            at(self, Event::Evict);
+        }
         for _ in 0..self.rng.between(0, 2) {
             at(self, Event::Wake);
         }
@@ -162,6 +165,15 @@ impl World {
                 up.given_back(&unacknowledged);
                 let peer = self.peer.take().unwrap();
                 let served = &mut self.sessions[peer];
+                match why {
+                    Why::Expired => assert!(matches!(
+                        served.closed,
+                        Some(ClosedBy::Expired | ClosedBy::TimedOut)
+                    )),
+                    Why::Overflow => assert_eq!(served.closed, Some(ClosedBy::Overflow)),
+                    _ => {}
+                }
+                self.stats.told += u64::from(matches!(why, Why::Expired | Why::Overflow));
                 if why == Why::Ended {
                     assert!(
                         served.down.is_complete(),

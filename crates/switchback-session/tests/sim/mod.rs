@@ -17,6 +17,7 @@ impl AddAssign for Stats {
         self.conns += other.conns;
         self.resumed += other.resumed;
         self.anew += other.anew;
+        self.told += other.told;
         self.moved += other.moved;
         self.unheard += other.unheard;
         self.closed += other.closed;

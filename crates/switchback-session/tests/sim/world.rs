@@ -95,6 +95,7 @@ pub(super) enum Event {
     ClientCloses,
     ServerCloses,
     Restart(usize),
+    Evict,
     Wake,
 }
 
@@ -104,6 +105,8 @@ pub(crate) struct Stats {
     pub(crate) conns: u64,
     pub(crate) resumed: u64,
     pub(crate) anew: u64,
+    /// Of these, with a reason.
+    pub(crate) told: u64,
     pub(crate) moved: u64,
     pub(crate) unheard: u64,
     pub(crate) closed: u64,
@@ -353,6 +356,7 @@ impl World {
             Event::ClientCloses => self.client_closes(),
             Event::ServerCloses => self.server_closes(),
             Event::Restart(server) => self.restart(server),
+            Event::Evict => self.evict(),
             Event::Wake => self.client.wake(now),
         }
     }

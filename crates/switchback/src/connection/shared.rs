@@ -4,6 +4,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use switchback_core::{CloseReason, Error, ErrorKind, Message, Transport, TransportKind};
+use switchback_session::Remains;
 use tokio::sync::watch;
 
 use super::driver::{Driver, oversized};
@@ -43,7 +44,7 @@ pub(crate) trait Observer: Send + Sync {
     /// Returns the place among the parked, for [`unparked`](Self::unparked).
     fn parked(&self, connection: &Weak<Shared>, bytes: usize) -> u64;
     fn unparked(&self, place: u64);
-    fn ended(&self, id: &str);
+    fn ended(&self, id: &str, remains: Option<Remains>);
 }
 
 /// The driver and the time for which the janitor has been armed.
@@ -406,7 +407,7 @@ impl Shared {
         }
         if !timed.ended && timed.driver.machine.is_closed() {
             timed.ended = true;
-            observer.ended(&self.settings.id);
+            observer.ended(&self.settings.id, timed.driver.machine.remains());
         }
     }
 }

@@ -148,6 +148,14 @@ impl Driver {
         });
     }
 
+    /// Tells whether a hello has a token of this session.
+    pub(crate) fn knows(&self, hello: &Hello) -> bool {
+        match (&self.machine, hello) {
+            (Machine::Server(session), Hello::Resume { token, .. }) => session.knows(token),
+            _ => false,
+        }
+    }
+
     /// Lets a server session decide about an attachment.
     pub(crate) fn attach(
         &mut self,
