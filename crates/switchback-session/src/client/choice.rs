@@ -264,15 +264,24 @@ impl Choice {
         entropy: &mut dyn Entropy,
         clean: bool,
     ) -> Instant {
-        if let Phase::Settled(settled) = self.phase {
-            if settled.trust_at.is_none() {
-                // It is remembered from its end on.
-                self.memory.win(settled.kind, now, config);
-            } else if !clean && now < settled.opened + config.probation().1 {
-                self.memory.strike(settled.kind, now, config);
-            }
+        self.refresh(now, config);
+        if let Phase::Settled(settled) = self.phase
+            && settled.trust_at.is_some()
+            && !clean
+            && now < settled.opened + config.probation().1
+        {
+            self.memory.strike(settled.kind, now, config);
         }
         self.wait(now, entropy)
+    }
+
+    /// A transport that is trusted is remembered from its end on.
+    fn refresh(&mut self, now: Instant, config: &ClientConfig) {
+        if let Phase::Settled(settled) = &self.phase
+            && settled.trust_at.is_none()
+        {
+            self.memory.win(settled.kind, now, config);
+        }
     }
 
     /// The server has asked to come back, after so long or later than usual.
@@ -312,9 +321,10 @@ impl Choice {
         }
     }
 
-    /// Starts nothing any more.
-    pub(super) fn stop(&mut self) {
+    /// Starts nothing any more. The transport in use has worked until now.
+    pub(super) fn stop(&mut self, now: Instant, config: &ClientConfig) {
         self.cancel_attempts();
+        self.refresh(now, config);
         self.phase = Phase::Stopped;
     }
 

@@ -31,7 +31,7 @@ impl ClientSession {
                         CloseCode::SUPERSEDED => ClosedBy::Superseded,
                         _ => ClosedBy::Aborted,
                     };
-                    return self.end(why, by);
+                    return self.end(now, why, by);
                 }
                 Meaning::Later => self.choice.hint(now, None, true),
                 Meaning::Back => {}
@@ -138,7 +138,7 @@ impl ClientSession {
             return;
         };
         let Some((delay, meaning)) = self.come_back() else {
-            return self.end(reason, by);
+            return self.end(now, reason, by);
         };
         self.choice.hint(now, delay, meaning == Meaning::Later);
         self.choice.cancel_attempts();
@@ -163,11 +163,11 @@ impl ClientSession {
         }
     }
 
-    pub(super) fn end(&mut self, reason: CloseReason, by: ClosedBy) {
+    pub(super) fn end(&mut self, now: Instant, reason: CloseReason, by: ClosedBy) {
         if self.closed {
             return;
         }
-        self.choice.stop();
+        self.choice.stop(now, &self.config);
         while let Some(command) = self.choice.poll_command() {
             if let Command::Cancel { attachment } = command
                 && self.on_trial() != Some(attachment)

@@ -212,7 +212,7 @@ impl ClientSession {
             Err(error) => {
                 // The transport is the caller's to close: it has the error.
                 self.links.retain(|a| a.link.number() != attachment);
-                self.end(error.close_reason(), ClosedBy::ProtocolError);
+                self.end(now, error.close_reason(), ClosedBy::ProtocolError);
                 Err(error)
             }
             Ok(message) => Ok(message),
@@ -281,7 +281,7 @@ impl ClientSession {
             return;
         }
         if self.token.is_none() && self.delivery.outbox.is_empty() {
-            return self.end(reason, ClosedBy::Local);
+            return self.end(now, reason, ClosedBy::Local);
         }
         self.leaving = true;
         if self.delivery.closing.begin(reason, None) {
@@ -293,8 +293,8 @@ impl ClientSession {
 
     /// Ends the session at once: closes all transports with `reason` and gives up what was not
     /// acknowledged.
-    pub fn abort(&mut self, reason: CloseReason, by: ClosedBy) {
-        self.end(reason, by);
+    pub fn abort(&mut self, now: Instant, reason: CloseReason, by: ClosedBy) {
+        self.end(now, reason, by);
     }
 
     /// Tells whether the session is being closed for good: nothing can be sent any more.

@@ -282,6 +282,44 @@ fn the_winner_is_tried_first_the_next_time() {
 }
 
 #[test]
+fn the_winner_is_remembered_from_its_end_on() {
+    let config = ClientConfig::new();
+    let remembered = |bench: &Bench| {
+        let memory = bench.session.memory();
+        let last = bench.now + config.remember() - MS;
+        memory.winner(last).is_some() && memory.winner(last + MS).is_none()
+    };
+    let close = "^close {\"code\":1000,\"sent\":0}";
+    let ends: [fn(&mut Bench); 3] = [
+        |bench| bench.detach(1, None),
+        |bench| bench.detach(1, Some(4400)),
+        |bench| {
+            let why = CloseReason::normal();
+            bench.session.abort(bench.now, why, ClosedBy::Local);
+        },
+    ];
+    for end in ends {
+        let mut bench = Bench::open(config.clone());
+        bench.wait(20 * SECOND);
+        assert!(!remembered(&bench));
+        end(&mut bench);
+        assert!(remembered(&bench));
+    }
+    let mut bench = Bench::open(config.clone());
+    bench.wait(20 * SECOND);
+    bench.session.close(bench.now, CloseReason::normal());
+    bench.sends(1);
+    bench.gets(1, close);
+    assert!(bench.session.is_closed());
+    assert!(remembered(&bench));
+    // What has not proved itself is no winner.
+    let mut bench = Bench::open(config.clone());
+    bench.wait(4 * SECOND);
+    ends[2](&mut bench);
+    assert_eq!(bench.session.memory().winner(bench.now), None);
+}
+
+#[test]
 fn resumes_with_the_last_token_and_replays_from_the_acknowledgement() {
     let mut bench = Bench::open(ClientConfig::new());
     for text in ["1", "2", "3"] {

@@ -276,14 +276,14 @@ impl Shared {
 
     /// Ends a connection at once, on behalf of the endpoint.
     pub(crate) fn evict(&self, why: CloseReason) {
-        self.with_driver(|driver| driver.evict(why));
+        self.with_driver(|driver| driver.evict(Instant::now(), why));
     }
 
     /// Ends a session at once if it is parked still.
     pub(crate) fn evict_parked(&self, why: CloseReason) {
         self.with_driver(|driver| {
             if matches!(driver.state(), State::Reconnecting { .. }) {
-                driver.evict(why);
+                driver.evict(Instant::now(), why);
             }
         });
     }

@@ -322,10 +322,10 @@ impl Driver {
     }
 
     /// Ends a session at once: it is in the way of others.
-    pub(super) fn evict(&mut self, why: CloseReason) {
+    pub(super) fn evict(&mut self, now: Instant, why: CloseReason) {
         match &mut self.machine {
             Machine::Server(session) => session.abort(why, ClosedBy::Overflow),
-            Machine::Client(session) => session.abort(why, ClosedBy::Overflow),
+            Machine::Client(session) => session.abort(now, why, ClosedBy::Overflow),
             Machine::Plain(plain) => drop(plain.closing.get_or_insert(why)),
         }
     }
