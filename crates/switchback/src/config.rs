@@ -90,6 +90,15 @@ impl Config {
         self
     }
 
+    /// Sets how short the heartbeat of a session may become whose transports are cut again and again
+    /// when they are idle. Default 10 s. With the interval of [`heartbeat`](Self::heartbeat), or
+    /// anything longer, it does not adapt.
+    #[must_use]
+    pub fn min_heartbeat(mut self, interval: Duration) -> Self {
+        self.session = self.session.with_min_heartbeat(interval);
+        self
+    }
+
     /// Sets how long a session is kept without a transport. Default 120 s.
     #[must_use]
     pub fn park(mut self, time: Duration) -> Self {

@@ -140,7 +140,7 @@ impl ClientSession {
         self.choice.opened(now, &self.config, attachment);
         self.links.push(Attachment {
             // Numbers and the check of silence begin with `opened`.
-            link: Link::new(now, attachment, 1, 1, now),
+            link: Link::new(now, attachment, 1, 1, Duration::ZERO),
             kind,
             role: Role::Opening,
         });

@@ -2,6 +2,7 @@
 
 mod ending;
 mod event;
+mod heartbeat;
 mod numbers;
 mod remains;
 mod tokens;
@@ -19,6 +20,7 @@ use crate::delivery::{Delivery, Link};
 use crate::{
     ClosedBy, Config, Control, Entropy, Frame, Hello, Opened, ProtocolError, SessionId, Token, Why,
 };
+use heartbeat::Heartbeat;
 use numbers::Numbers;
 use tokens::Tokens;
 
@@ -47,6 +49,7 @@ pub struct ServerSession {
     links: Vec<Link>,
     tokens: Tokens,
     numbers: Numbers,
+    heartbeat: Heartbeat,
     selected: Option<u64>,
     carrier: Option<u64>,
     /// Answers the first attachment, a resume that failed.
@@ -69,6 +72,7 @@ impl ServerSession {
             links: Vec::new(),
             tokens: Tokens::default(),
             numbers: Numbers::default(),
+            heartbeat: Heartbeat::new(&config),
             selected: None,
             carrier: None,
             instead: None,
@@ -167,11 +171,17 @@ impl ServerSession {
             self.tokens.used(token, hello.fence());
             self.delivery.outbox.acknowledge(*received);
         }
+        if hello.is_resume() && hello.fence() == number {
+            // The client has lost it, even if this side has not noticed.
+            self.mourn(now, |link| link.number() < number);
+        }
         self.drop_links(&superseded(), |link| link.number() < hello.fence());
         self.make_room();
 
         let received = self.delivery.received();
         let next = self.delivery.outbox.first();
+        let heartbeat = self.heartbeat.begin(now);
+        let shortened = self.config.heartbeat() - heartbeat;
         let opened = Opened {
             session: self.id,
             token: self.tokens.issue(number, entropy),
@@ -179,15 +189,14 @@ impl ServerSession {
             why,
             received,
             next,
-            heartbeat: self.config.heartbeat(),
-            timeout: self.config.silence(),
+            heartbeat,
+            timeout: self.config.silence().saturating_sub(shortened),
             park: self.config.park(),
             ack_messages: self.config.ack_messages(),
             ack_bytes: self.config.ack_bytes(),
             ack_delay: self.config.ack_delay(),
         };
-        let check_at = now + self.config.heartbeat();
-        let mut link = Link::new(now, number, received + 1, next, check_at);
+        let mut link = Link::new(now, number, received + 1, next, heartbeat);
         link.owe_opened(Control::Opened(opened).encode());
         link.set_beside(hello.fence() < number);
         self.links.push(link);
@@ -213,6 +222,9 @@ impl ServerSession {
         let Some(index) = self.position(attachment) else {
             return;
         };
+        if clean.is_none() {
+            self.mourn(now, |link| link.number() == attachment);
+        }
         self.links.remove(index);
         if let Some(why) = clean.filter(|why| why.code() != CloseCode::TRANSPORT_CHANGED) {
             if self.delivery.closing.peer().is_some() {
@@ -368,21 +380,17 @@ impl ServerSession {
             return self.expire();
         }
         self.delivery.handle_timeout(now);
-        let (interval, answer) = (self.config.heartbeat(), self.config.pong_timeout());
-        let before = self.links.len();
+        let answer = self.config.pong_timeout();
         let mut dead = Vec::new();
-        self.links.retain_mut(|link| {
-            let alive = link.check_at() > now || link.heartbeat(now, interval, answer);
-            if !alive {
+        for link in &mut self.links {
+            if link.check_at() <= now && !link.heartbeat(now, answer) {
                 dead.push(link.number());
             }
-            alive
-        });
-        for attachment in dead {
-            let why = CloseReason::new(CloseCode::TIMED_OUT, "the ping was not answered in time");
-            self.events.push_back(ServerEvent::Drop { attachment, why });
         }
-        if self.links.len() < before {
+        if !dead.is_empty() {
+            let why = CloseReason::new(CloseCode::TIMED_OUT, "the ping was not answered in time");
+            self.mourn(now, |link| dead.contains(&link.number()));
+            self.drop_links(&why, |link| dead.contains(&link.number()));
             self.after_loss(now);
         }
     }
@@ -467,6 +475,15 @@ impl ServerSession {
         self.numbers.raise(number + 1);
         self.drop_links(&superseded(), |link| link.number() != number);
         self.choose_carrier();
+    }
+
+    /// Learns from the death of the carrier, if it is among these. (The others of a race or a
+    /// hand-over are given up, or are silent because they do not work.)
+    fn mourn(&mut self, now: Instant, dead: impl Fn(&Link) -> bool) {
+        let carrier = self.links.iter().find(|l| Some(l.number()) == self.carrier);
+        if let Some(link) = carrier.filter(|link| dead(link)) {
+            self.heartbeat.died(now, link);
+        }
     }
 
     /// Makes room for one more attachment. Whoever has to go may come back (1013): it could be the

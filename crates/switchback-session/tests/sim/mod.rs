@@ -22,6 +22,7 @@ impl AddAssign for Stats {
         self.unheard += other.unheard;
         self.closed += other.closed;
         self.gave_up += other.gave_up;
+        self.idle += other.idle;
         self.steps += other.steps;
     }
 }
