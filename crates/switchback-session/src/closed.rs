@@ -11,7 +11,7 @@ pub enum ClosedBy {
     Aborted,
     /// Nobody came back while the session was parked.
     Expired,
-    /// More was sent than the replay buffer holds, and the owner of the session gave up on it.
+    /// The owner gave the session up: too many were parked, or too much was unacknowledged.
     Overflow,
     /// One side broke the protocol.
     ProtocolError,

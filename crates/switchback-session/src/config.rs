@@ -10,6 +10,7 @@ use std::time::Duration;
 /// | replay buffer, each way | 512 messages or 256 KiB |
 /// | acknowledge after | 128 messages, 64 KiB or 1 s |
 /// | heartbeat; answer within; silence | 25 s; 10 s; 35 s |
+/// | heartbeat where networks cut idle connections, at least | 10 s |
 /// | park | 120 s |
 /// | close timeout | 5 s |
 /// | attachments at a time | 4 |
@@ -21,6 +22,7 @@ pub struct Config {
     ack_bytes: u64,
     ack_delay: Duration,
     heartbeat: Duration,
+    min_heartbeat: Duration,
     pong_timeout: Duration,
     silence: Duration,
     park: Duration,
@@ -50,6 +52,7 @@ impl Config {
             ack_bytes: 64 * 1024,
             ack_delay: Duration::from_secs(1),
             heartbeat: Duration::from_secs(25),
+            min_heartbeat: Duration::from_secs(10),
             pong_timeout: Duration::from_secs(10),
             silence: Duration::from_secs(35),
             park: Duration::from_secs(120),
@@ -100,6 +103,15 @@ impl Config {
     #[must_use]
     pub const fn with_heartbeat(mut self, interval: Duration) -> Self {
         self.heartbeat = bounded(interval);
+        self
+    }
+
+    /// Sets the shortest interval, instead of the [heartbeat](Self::with_heartbeat), to which a
+    /// session adapts whose attachments die of silence. The heartbeat itself, or anything longer,
+    /// means that it does not adapt.
+    #[must_use]
+    pub const fn with_min_heartbeat(mut self, interval: Duration) -> Self {
+        self.min_heartbeat = bounded(interval);
         self
     }
 
@@ -167,6 +179,11 @@ impl Config {
     /// Returns how often the server sends something at least.
     pub const fn heartbeat(&self) -> Duration {
         self.heartbeat
+    }
+
+    /// Returns the shortest interval to which the heartbeat adapts.
+    pub const fn min_heartbeat(&self) -> Duration {
+        self.min_heartbeat
     }
 
     /// Returns within how long the client must answer a ping.

@@ -16,4 +16,4 @@ pub use config::Config;
 pub use frame::{Close, Control, Frame, Opened, ProtocolError, Why, escape};
 pub use hello::{Hello, HelloError};
 pub use id::{Entropy, SessionId, Token};
-pub use server::{Refused, ServerEvent, ServerSession};
+pub use server::{Refused, Remains, ServerEvent, ServerSession};

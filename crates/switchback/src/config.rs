@@ -24,6 +24,7 @@ pub struct Config {
     pub(crate) max_connections: usize,
     pub(crate) max_parked: usize,
     pub(crate) max_parked_bytes: usize,
+    pub(crate) max_departed: usize,
     pub(crate) poll_window: Duration,
     pub(crate) protocols: Vec<String>,
 }
@@ -42,6 +43,7 @@ impl Config {
             max_connections: 1_000_000,
             max_parked: 100_000,
             max_parked_bytes: 256 * 1024 * 1024,
+            max_departed: 10_000,
             poll_window: Duration::from_secs(25),
             protocols: Vec::new(),
         }
@@ -88,6 +90,15 @@ impl Config {
         self
     }
 
+    /// Sets how short the heartbeat of a session may become whose transports are cut again and again
+    /// when they are idle. Default 10 s. With the interval of [`heartbeat`](Self::heartbeat), or
+    /// anything longer, it does not adapt.
+    #[must_use]
+    pub fn min_heartbeat(mut self, interval: Duration) -> Self {
+        self.session = self.session.with_min_heartbeat(interval);
+        self
+    }
+
     /// Sets how long a session is kept without a transport. Default 120 s.
     #[must_use]
     pub fn park(mut self, time: Duration) -> Self {
@@ -101,6 +112,15 @@ impl Config {
     pub fn max_parked(mut self, sessions: usize, bytes: usize) -> Self {
         self.max_parked = sessions;
         self.max_parked_bytes = bytes;
+        self
+    }
+
+    /// Sets of how many sessions that were given up, the last ones, the endpoint remembers why, so
+    /// that a client that comes back for one is told. Default 10,000, of a few hundred bytes each;
+    /// with 0 every client is told [`Why::Unknown`](crate::Why::Unknown).
+    #[must_use]
+    pub fn max_departed(mut self, sessions: usize) -> Self {
+        self.max_departed = sessions;
         self
     }
 

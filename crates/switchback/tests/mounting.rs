@@ -233,6 +233,33 @@ async fn a_session_belongs_to_the_principal_that_opened_it() {
     assert_eq!(endpoint.connections(), 1);
 }
 
+#[tokio::test]
+async fn only_who_has_the_token_learns_whose_session_it_is() {
+    let (endpoint, _incoming) = Endpoint::new(Config::new());
+    let (listener, addr) = listener().await;
+    let service = tower_service_with_principal(endpoint.clone());
+    tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+    let open = async |user: &str, hello: &str| {
+        let request = format!(
+            "GET /rt?transport=longpoll HTTP/1.1\nHost: x\nx-user: {user}\nSwitchback-Session: {hello}\nConnection: close\n\n"
+        );
+        support::raw(addr, &request).await
+    };
+    let id = "AAECAwQFBgcICQoLDA0ODw";
+    let opened = open("alice", &format!("1.new.{id}.1.1")).await;
+    let token = opened.split("\"token\":\"").nth(1).unwrap();
+    let token = token.split('"').next().unwrap();
+    let hello = format!("1.resume.{id}.{token}.2.2.0");
+    let answer = open("mallory", &hello).await;
+    assert!(answer.contains("\"why\":\"principal\""), "{answer}");
+    assert!(!answer.contains(id), "{answer}");
+    let guess = open("mallory", &format!("1.resume.{id}.{id}.2.2.0")).await;
+    assert!(guess.contains("\"why\":\"unknown\""), "{guess}");
+    // It has disturbed nobody.
+    let resumed = open("alice", &hello).await;
+    assert!(resumed.contains("\"resumed\":true"), "{resumed}");
+}
+
 /// What an authentication middleware does.
 fn tower_service_with_principal(endpoint: Endpoint) -> axum::Router {
     let identify = |mut request: axum::extract::Request, next: axum::middleware::Next| async {

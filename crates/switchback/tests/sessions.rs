@@ -431,6 +431,53 @@ async fn too_many_parked_sessions_make_the_oldest_go() {
     .await;
 }
 
+/// Cuts a client off until the server has given its session up, and returns what it is told then.
+async fn why_anew(proxy: &Proxy, client: &mut Connection, gone: impl AsyncFnOnce()) -> Why {
+    proxy.set(Faults::new().refuse(true)).await;
+    proxy.cut(Cut::Reset);
+    gone().await;
+    proxy.set(Faults::new()).await;
+    let anew = until(client, "a new session", |event| {
+        matches!(event, Event::StartedAnew { .. })
+    });
+    match anew.await {
+        Event::StartedAnew { why, .. } => why,
+        _ => unreachable!(),
+    }
+}
+
+#[tokio::test]
+async fn a_client_learns_that_its_session_has_expired() {
+    for (remembered, why) in [(10, Why::Expired), (0, Why::Unknown)] {
+        let config = Config::new()
+            .park(Duration::from_millis(100))
+            .max_departed(remembered);
+        let (server, mut incoming) = Server::start(config).await;
+        let proxy = Proxy::start(server.addr).await.unwrap();
+        let connector = quick(&proxy);
+        let (connected, accepted) = tokio::join!(connector.connect(), incoming.accept());
+        let (mut client, mut server_end) = (connected.unwrap(), accepted.unwrap());
+        let told = why_anew(&proxy, &mut client, async || {
+            within("the end", server_end.recv()).await.unwrap_err();
+        });
+        assert_eq!(told.await, why);
+    }
+}
+
+#[tokio::test]
+async fn a_client_learns_that_its_session_was_in_the_way_of_others() {
+    let (server, mut incoming) = Server::start(Config::new().max_parked(0, 1 << 20)).await;
+    let proxy = Proxy::start(server.addr).await.unwrap();
+    let connector = quick(&proxy);
+    let (connected, accepted) = tokio::join!(connector.connect(), incoming.accept());
+    let (mut client, mut server_end) = (connected.unwrap(), accepted.unwrap());
+    let told = why_anew(&proxy, &mut client, async || {
+        let error = within("the end", server_end.recv()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Full);
+    });
+    assert_eq!(told.await, Why::Overflow);
+}
+
 #[tokio::test]
 async fn a_guessed_token_opens_a_session_of_its_own_and_disturbs_nobody() {
     let server = Server::echo(Config::new()).await;

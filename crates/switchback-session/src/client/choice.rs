@@ -76,13 +76,15 @@ struct Settled {
     trust_at: Option<Instant>,
 }
 
-/// A transport that was started and has not delivered `opened` yet.
+/// A transport that was started and is not decided for.
 #[derive(Debug)]
 struct Attempt {
     attachment: u64,
     kind: TransportKind,
     /// When the transport opened.
     opened: Option<Instant>,
+    /// It was selected, beside one in use, and the server has not confirmed that yet.
+    on_trial: bool,
     deadline: Instant,
 }
 
@@ -150,7 +152,18 @@ impl Choice {
         }
     }
 
-    /// A transport could not be opened, or ended before its first frame.
+    /// An attempt has delivered `opened`, and is decided for when the server confirms `select`: what
+    /// delivers need not carry anything the other way.
+    pub(super) fn try_out(&mut self, now: Instant, config: &ClientConfig, attachment: u64) {
+        for attempt in &mut self.attempts {
+            if attempt.attachment == attachment {
+                attempt.on_trial = true;
+                attempt.deadline = now + config.try_timeout();
+            }
+        }
+    }
+
+    /// A transport could not be opened, or ended before it was decided for.
     pub(super) fn failed(
         &mut self,
         now: Instant,
@@ -204,7 +217,7 @@ impl Choice {
         }
     }
 
-    /// An attempt has delivered `opened` and is decided for; all others are not needed.
+    /// An attempt is decided for; all others are not needed.
     pub(super) fn settle(
         &mut self,
         now: Instant,
@@ -256,15 +269,24 @@ impl Choice {
         entropy: &mut dyn Entropy,
         clean: bool,
     ) -> Instant {
-        if let Phase::Settled(settled) = self.phase {
-            if settled.trust_at.is_none() {
-                // It is remembered from its end on.
-                self.memory.win(settled.kind, now, config);
-            } else if !clean && now < settled.opened + config.probation().1 {
-                self.memory.strike(settled.kind, now, config);
-            }
+        self.refresh(now, config);
+        if let Phase::Settled(settled) = self.phase
+            && settled.trust_at.is_some()
+            && !clean
+            && now < settled.opened + config.probation().1
+        {
+            self.memory.strike(settled.kind, now, config);
         }
         self.wait(now, entropy)
+    }
+
+    /// A transport that is trusted is remembered from its end on.
+    fn refresh(&mut self, now: Instant, config: &ClientConfig) {
+        if let Phase::Settled(settled) = &self.phase
+            && settled.trust_at.is_none()
+        {
+            self.memory.win(settled.kind, now, config);
+        }
     }
 
     /// The server has asked to come back, after so long or later than usual.
@@ -295,18 +317,19 @@ impl Choice {
         }
     }
 
-    /// Nothing better is looked for any more.
+    /// Nothing better is looked for any more. One on trial goes on: the server may have moved there.
     pub(super) fn stop_probing(&mut self) {
         if matches!(self.phase, Phase::Settled(_)) {
             self.probe.at = None;
             self.probe.queue.clear();
-            self.cancel_attempts();
+            self.cancel(|attempt| !attempt.on_trial);
         }
     }
 
-    /// Starts nothing any more.
-    pub(super) fn stop(&mut self) {
+    /// Starts nothing any more. The transport in use has worked until now.
+    pub(super) fn stop(&mut self, now: Instant, config: &ClientConfig) {
         self.cancel_attempts();
+        self.refresh(now, config);
         self.phase = Phase::Stopped;
     }
 
@@ -462,6 +485,7 @@ impl Choice {
             attachment,
             kind,
             opened: None,
+            on_trial: false,
             deadline: now + config.try_timeout(),
         });
         // Everything that is neither in use nor tried now was given up.
@@ -476,11 +500,19 @@ impl Choice {
 
     /// Gives up everything that is being tried.
     pub(super) fn cancel_attempts(&mut self) {
-        for attempt in self.attempts.drain(..) {
-            self.commands.push_back(Command::Cancel {
-                attachment: attempt.attachment,
-            });
-        }
+        self.cancel(|_| true);
+    }
+
+    fn cancel(&mut self, which: impl Fn(&Attempt) -> bool) {
+        let commands = &mut self.commands;
+        self.attempts.retain(|attempt| {
+            let goes = which(attempt);
+            if goes {
+                let attachment = attempt.attachment;
+                commands.push_back(Command::Cancel { attachment });
+            }
+            !goes
+        });
     }
 }
 
@@ -492,6 +524,14 @@ fn has_canary(kind: TransportKind) -> bool {
 fn overdue(attempt: &Attempt, config: &ClientConfig) -> Failure {
     let kind = attempt.kind;
     match attempt.opened {
+        _ if attempt.on_trial => Failure::new(
+            kind,
+            FailureWhy::Buffered,
+            format!(
+                "nothing of what was sent seems to have arrived within {:?}",
+                config.try_timeout()
+            ),
+        ),
         Some(_) if has_canary(kind) => Failure::new(
             kind,
             FailureWhy::Buffered,

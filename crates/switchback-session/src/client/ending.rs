@@ -14,10 +14,13 @@ use super::{Action, ClientEvent, ClientSession, Failure, FailureWhy, Role};
 impl ClientSession {
     /// The transport in use has ended.
     pub(super) fn lost(&mut self, now: Instant, clean: Option<CloseReason>, failure: Failure) {
-        self.current = None;
+        let ended = self.current.take();
         self.cancel_retiring();
         let was_clean = clean.is_some();
-        if let Some(why) = clean {
+        // What looks like somebody else may be this client's own `select`, on trial or late.
+        let is_own = self.stray_select || self.on_trial().is_some();
+        let is_own = |why: &CloseReason| is_own && why.code() == CloseCode::SUPERSEDED;
+        if let Some(why) = clean.filter(|why| !is_own(why)) {
             if self.delivery.closing.peer().is_some() {
                 // It has said its last and does not wait for more.
                 return self.finish(now, Some(failure), false);
@@ -28,11 +31,15 @@ impl ClientSession {
                         CloseCode::SUPERSEDED => ClosedBy::Superseded,
                         _ => ClosedBy::Aborted,
                     };
-                    return self.end(why, by);
+                    return self.end(now, why, by);
                 }
                 Meaning::Later => self.choice.hint(now, None, true),
                 Meaning::Back => {}
             }
+        }
+        if let Some(trial) = self.on_trial() {
+            self.current = ended;
+            return self.take_over(now, trial, true);
         }
         if let Some(delay) = failure.retry_after {
             self.choice.hint(now, Some(delay), false);
@@ -56,6 +63,7 @@ impl ClientSession {
         self.delivery = Delivery::new(self.config.session());
         self.id = id;
         self.token = None;
+        self.stray_select = false;
         self.events.push_back(ClientEvent::StartedAnew {
             why,
             unacknowledged,
@@ -108,6 +116,10 @@ impl ClientSession {
 
     /// Ends the session if the closing handshake is complete.
     pub(super) fn conclude(&mut self, now: Instant) {
+        if self.on_trial().is_some() {
+            // The server may have moved there, and then wants to hear it there.
+            return;
+        }
         if let Some(index) = self.current.and_then(|current| self.position(current))
             && self.delivery.is_complete(&self.links[index].link)
         {
@@ -126,7 +138,7 @@ impl ClientSession {
             return;
         };
         let Some((delay, meaning)) = self.come_back() else {
-            return self.end(reason, by);
+            return self.end(now, reason, by);
         };
         self.choice.hint(now, delay, meaning == Meaning::Later);
         self.choice.cancel_attempts();
@@ -144,20 +156,22 @@ impl ClientSession {
             // The session ends on the attachment in use: the server must not take the end of
             // another one, which may arrive first, for it.
             let why = match ended.role {
-                Role::Current => why.clone(),
+                Role::Current | Role::Trial => why.clone(),
                 Role::Opening | Role::Retiring { .. } => CloseCode::TRANSPORT_CHANGED.into(),
             };
             self.actions.push_back(Action::Close { attachment, why });
         }
     }
 
-    pub(super) fn end(&mut self, reason: CloseReason, by: ClosedBy) {
+    pub(super) fn end(&mut self, now: Instant, reason: CloseReason, by: ClosedBy) {
         if self.closed {
             return;
         }
-        self.choice.stop();
+        self.choice.stop(now, &self.config);
         while let Some(command) = self.choice.poll_command() {
-            if let Command::Cancel { attachment } = command {
+            if let Command::Cancel { attachment } = command
+                && self.on_trial() != Some(attachment)
+            {
                 self.links.retain(|a| a.link.number() != attachment);
                 self.actions.push_back(Action::Cancel { attachment });
             }

@@ -141,7 +141,7 @@ pub enum FailureWhy {
     TimedOut,
     /// No connection could be made, or it was cut.
     Cut,
-    /// It opened and delivered nothing: something between buffers the stream.
+    /// It opened and delivered nothing, or nothing that was sent on it: something between buffers.
     Buffered,
     /// Nothing came for too long.
     Silent,

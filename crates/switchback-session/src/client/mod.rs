@@ -48,6 +48,8 @@ pub struct ClientSession {
     choice: Choice,
     links: Vec<Attachment>,
     current: Option<u64>,
+    /// An attachment has failed its trial: its `select` may be under way still, and end any other.
+    stray_select: bool,
     silence: Duration,
     /// The application has closed while the server was asking to come back: it does not.
     leaving: bool,
@@ -68,6 +70,9 @@ struct Attachment {
 enum Role {
     /// Waits for `opened`.
     Opening,
+    /// Selected beside the one in use, which goes on until the server confirms it: until then
+    /// nobody knows whether what is sent here arrives.
+    Trial,
     /// Selected: carries the session.
     Current,
     /// The one before; the server ends it when it gets `select`. Ended here at the time.
@@ -90,6 +95,7 @@ impl ClientSession {
             choice: Choice::new(now, &config, memory.unwrap_or_default()),
             links: Vec::new(),
             current: None,
+            stray_select: false,
             silence: config.session().silence(),
             leaving: false,
             closed: false,
@@ -139,7 +145,7 @@ impl ClientSession {
         self.choice.opened(now, &self.config, attachment);
         self.links.push(Attachment {
             // Numbers and the check of silence begin with `opened`.
-            link: Link::new(now, attachment, 1, 1, now),
+            link: Link::new(now, attachment, 1, 1, Duration::ZERO),
             kind,
             role: Role::Opening,
         });
@@ -147,8 +153,7 @@ impl ClientSession {
 
     /// The transport of an attachment could not be opened.
     pub fn failed(&mut self, now: Instant, attachment: u64, failure: Failure) {
-        self.links
-            .retain(|a| a.link.number() != attachment || a.role != Role::Opening);
+        self.drop_attempt(attachment);
         let (config, entropy) = (&self.config, &mut *self.entropy);
         self.choice
             .failed(now, config, entropy, attachment, failure);
@@ -169,12 +174,15 @@ impl ClientSession {
         let Some(index) = self.position(attachment) else {
             return;
         };
-        let ended = self.links.remove(index);
-        let failure = ending(ended.kind, clean.as_ref());
-        match ended.role {
-            Role::Opening => self.failed(now, attachment, failure),
-            Role::Retiring { .. } => {}
-            Role::Current => self.lost(now, clean, failure),
+        let failure = ending(self.links[index].kind, clean.as_ref());
+        match self.links[index].role {
+            // Whatever it was closed with: the end of the one in use tells what it means.
+            Role::Opening | Role::Trial => self.failed(now, attachment, failure),
+            Role::Retiring { .. } => drop(self.links.remove(index)),
+            Role::Current => {
+                self.links.remove(index);
+                self.lost(now, clean, failure);
+            }
         }
     }
 
@@ -203,14 +211,14 @@ impl ClientSession {
         };
         match result {
             // Whoever answers a try in a strange way: other transports may do better.
-            Err(error) if is_opening => {
+            Err(error) if self.is_attempt(attachment) => {
                 self.reject(now, attachment, FailureWhy::Protocol, error.to_string());
                 Ok(None)
             }
             Err(error) => {
                 // The transport is the caller's to close: it has the error.
                 self.links.retain(|a| a.link.number() != attachment);
-                self.end(error.close_reason(), ClosedBy::ProtocolError);
+                self.end(now, error.close_reason(), ClosedBy::ProtocolError);
                 Err(error)
             }
             Ok(message) => Ok(message),
@@ -304,7 +312,7 @@ impl ClientSession {
             return;
         }
         if self.token.is_none() && self.delivery.outbox.is_empty() {
-            return self.end(reason, ClosedBy::Local);
+            return self.end(now, reason, ClosedBy::Local);
         }
         self.leaving = true;
         if self.delivery.closing.begin(reason, None) {
@@ -316,8 +324,8 @@ impl ClientSession {
 
     /// Ends the session at once: closes all transports with `reason` and gives up what was not
     /// acknowledged.
-    pub fn abort(&mut self, reason: CloseReason, by: ClosedBy) {
-        self.end(reason, by);
+    pub fn abort(&mut self, now: Instant, reason: CloseReason, by: ClosedBy) {
+        self.end(now, reason, by);
     }
 
     /// Tells whether the session is being closed for good: nothing can be sent any more.
@@ -338,7 +346,7 @@ impl ClientSession {
         }
         let ack = self.current.and_then(|_| self.delivery.deadline());
         let links = self.links.iter().filter_map(|a| match a.role {
-            Role::Opening => None, // The choice watches over it.
+            Role::Opening | Role::Trial => None, // The choice watches over it.
             Role::Current => a
                 .link
                 .select_held()
@@ -429,7 +437,7 @@ impl ClientSession {
                     });
                 }
                 Command::Cancel { attachment } => {
-                    self.links.retain(|a| a.link.number() != attachment);
+                    self.drop_attempt(attachment);
                     self.actions.push_back(Action::Cancel { attachment });
                 }
                 Command::RoundFailed { failures, next } => {
@@ -487,6 +495,14 @@ impl ClientSession {
             }
             Frame::Control(Control::Ack(received)) => {
                 self.delivery.acknowledged(received)?;
+                self.extend_closing(now);
+            }
+            Frame::Control(Control::Selected(received)) => {
+                let attachment = link.number();
+                self.delivery.acknowledged(received)?;
+                if self.on_trial() == Some(attachment) {
+                    self.take_over(now, attachment, true);
+                }
                 self.extend_closing(now);
             }
             Frame::Control(Control::Seq(number)) => link.set_rx(number),

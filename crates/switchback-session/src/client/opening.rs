@@ -41,7 +41,7 @@ impl ClientSession {
         index: usize,
         opened: Opened,
     ) -> Result<(), ProtocolError> {
-        let (attachment, kind) = (self.links[index].link.number(), self.links[index].kind);
+        let attachment = self.links[index].link.number();
         let goes_on = opened.session == self.id && (self.token.is_none() || opened.resumed);
         if !goes_on && self.token.is_none() {
             return Err(ProtocolError::BadControl("opened"));
@@ -78,13 +78,48 @@ impl ClientSession {
             bytes: opened.ack_bytes.max(1),
             delay: bounded(opened.ack_delay),
         });
-        self.settle(now, index, opened.next, opened.received + 1);
+        // Where the server may know of another attachment, now or later, `select` decides something.
+        let is_alone = self.links.len() == 1 && self.choice.is_alone(attachment);
+        let link = &mut self.links[index].link;
+        link.set_positions(opened.next, opened.received + 1);
+        link.owe_select(is_alone.then(|| now + SELECT_DELAY));
+        if self.current.is_some() {
+            self.links[index].role = Role::Trial;
+            self.choice.try_out(now, &self.config, attachment);
+        } else {
+            self.take_over(now, attachment, resumed);
+        }
+        Ok(())
+    }
+
+    /// Goes on with an attachment; the one in use so far delivers what is under way on it.
+    pub(super) fn take_over(&mut self, now: Instant, attachment: u64, resumed: bool) {
+        let until = now + self.config.session().close_timeout();
+        let mut kind = None;
+        for attached in &mut self.links {
+            if attached.role == Role::Current {
+                attached.role = Role::Retiring { until };
+            } else if attached.link.number() == attachment {
+                kind = Some(attached.kind);
+                attached.role = Role::Current;
+                attached.link.note_rx(now);
+                // The first check of silence; it sets the next.
+                attached.link.is_alive(now, self.silence);
+            }
+        }
+        let Some(kind) = kind else {
+            return;
+        };
         let event = match self.current.replace(attachment) {
-            Some(from) => ClientEvent::Moved {
-                from,
-                to: attachment,
-                kind,
-            },
+            Some(from) => {
+                // The server takes nothing more from the other one: so it may have lost the last.
+                self.delivery.owe_ack();
+                ClientEvent::Moved {
+                    from,
+                    to: attachment,
+                    kind,
+                }
+            }
             None => ClientEvent::Open {
                 attachment,
                 kind,
@@ -99,28 +134,30 @@ impl ClientSession {
             self.extend_closing(now);
         }
         self.obey(now);
-        Ok(())
     }
 
-    /// Decides for an attachment; the one in use so far delivers what is under way on it.
-    pub(super) fn settle(&mut self, now: Instant, index: usize, rx: u64, tx: u64) {
-        // Where the server may know of another attachment, now or later, `select` decides something.
-        let number = self.links[index].link.number();
-        let is_alone = self.links.len() == 1 && self.choice.is_alone(number);
-        let held = is_alone.then(|| now + SELECT_DELAY);
-        let until = now + self.config.session().close_timeout();
-        for attachment in &mut self.links {
-            if attachment.role == Role::Current {
-                attachment.role = Role::Retiring { until };
+    /// Tells whether an attachment is not decided for.
+    pub(super) fn is_attempt(&self, attachment: u64) -> bool {
+        self.position(attachment)
+            .is_some_and(|index| matches!(self.links[index].role, Role::Opening | Role::Trial))
+    }
+
+    /// Returns the attachment on trial.
+    pub(super) fn on_trial(&self) -> Option<u64> {
+        let trial = self.links.iter().find(|a| a.role == Role::Trial)?;
+        Some(trial.link.number())
+    }
+
+    /// Forgets the transport of an attachment that is not decided for.
+    pub(super) fn drop_attempt(&mut self, attachment: u64) {
+        if self.is_attempt(attachment) {
+            if self.on_trial() == Some(attachment) {
+                self.stray_select = true;
+                // The acknowledgement in it may be lost.
+                self.delivery.owe_ack();
             }
+            self.links.retain(|a| a.link.number() != attachment);
         }
-        let chosen = &mut self.links[index];
-        chosen.role = Role::Current;
-        chosen.link.note_rx(now);
-        chosen.link.set_positions(rx, tx);
-        chosen.link.owe_select(held);
-        // The first check of silence; it sets the next.
-        chosen.link.is_alive(now, self.silence);
     }
 
     /// Gives up an attachment that has opened and is not what was wanted.
@@ -128,7 +165,8 @@ impl ClientSession {
         let Some(index) = self.position(attachment) else {
             return;
         };
-        let kind = self.links.remove(index).kind;
+        let kind = self.links[index].kind;
+        self.drop_attempt(attachment);
         // A clean close, so that the server does not keep a session for nobody.
         self.actions.push_back(Action::Close {
             attachment,

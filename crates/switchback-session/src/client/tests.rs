@@ -1,3 +1,4 @@
+mod hand_over;
 mod rate;
 
 use switchback_core::CloseCode;
@@ -357,6 +358,44 @@ fn the_winner_is_tried_first_the_next_time() {
 }
 
 #[test]
+fn the_winner_is_remembered_from_its_end_on() {
+    let config = ClientConfig::new();
+    let remembered = |bench: &Bench| {
+        let memory = bench.session.memory();
+        let last = bench.now + config.remember() - MS;
+        memory.winner(last).is_some() && memory.winner(last + MS).is_none()
+    };
+    let close = "^close {\"code\":1000,\"sent\":0}";
+    let ends: [fn(&mut Bench); 3] = [
+        |bench| bench.detach(1, None),
+        |bench| bench.detach(1, Some(4400)),
+        |bench| {
+            let why = CloseReason::normal();
+            bench.session.abort(bench.now, why, ClosedBy::Local);
+        },
+    ];
+    for end in ends {
+        let mut bench = Bench::open(config.clone());
+        bench.wait(20 * SECOND);
+        assert!(!remembered(&bench));
+        end(&mut bench);
+        assert!(remembered(&bench));
+    }
+    let mut bench = Bench::open(config.clone());
+    bench.wait(20 * SECOND);
+    bench.session.close(bench.now, CloseReason::normal());
+    bench.sends(1);
+    bench.gets(1, close);
+    assert!(bench.session.is_closed());
+    assert!(remembered(&bench));
+    // What has not proved itself is no winner.
+    let mut bench = Bench::open(config.clone());
+    bench.wait(4 * SECOND);
+    ends[2](&mut bench);
+    assert_eq!(bench.session.memory().winner(bench.now), None);
+}
+
+#[test]
 fn resumes_with_the_last_token_and_replays_from_the_acknowledgement() {
     let mut bench = Bench::open(ClientConfig::new());
     for text in ["1", "2", "3"] {
@@ -383,89 +422,6 @@ fn resumes_with_the_last_token_and_replays_from_the_acknowledgement() {
     assert_eq!(bench.sends(2), ["^select 1", "3", "4"]);
     assert_eq!(bench.gets(2, "b"), Some("b".into()));
     assert_eq!(bench.gets(1, "late"), None);
-}
-
-#[test]
-fn a_better_transport_takes_over_without_a_pause() {
-    let mut bench = Bench::new(ClientConfig::new());
-    bench.fail(1, WebSocket, FailureWhy::Refused);
-    bench.accept(2);
-    bench.actions();
-    bench.events();
-    bench.session.send("1".into()).unwrap();
-    assert_eq!(bench.sends(2), ["^select 0", "1"]);
-    for _ in 0..3 {
-        bench.wait(20 * SECOND);
-        bench.gets(2, "^ping");
-        bench.sends(2);
-    }
-    bench.session.send("2".into()).unwrap();
-    assert_eq!(bench.sends(2), ["2"]);
-    let opened = Opened {
-        received: 1,
-        ..bench.opened(3)
-    };
-    bench.gets(2, "^ack 2");
-    bench.session.send("3".into()).unwrap();
-    bench.accept_as(3, opened);
-    assert_eq!(
-        bench.events(),
-        [ClientEvent::Moved {
-            from: 2,
-            to: 3,
-            kind: WebSocket
-        }]
-    );
-    // More was acknowledged since: it says where it begins.
-    assert_eq!(bench.sends(3), ["^select 0", "^seq 3", "3"]);
-    assert_eq!(bench.sends(2), [""; 0]);
-    // What is under way on the old one still counts.
-    assert_eq!(bench.gets(2, "a"), Some("a".into()));
-    assert_eq!(bench.gets(3, "a"), None);
-    assert_eq!(bench.gets(3, "b"), Some("b".into()));
-    bench.detach(2, Some(4000));
-    assert_eq!(bench.events(), []);
-    assert_eq!(bench.session.carrier(), Some(3));
-}
-
-#[test]
-fn the_transport_left_behind_is_closed_if_the_server_does_not() {
-    let mut bench = Bench::new(ClientConfig::new());
-    bench.fail(1, WebSocket, FailureWhy::Refused);
-    bench.accept(2);
-    bench.wait(SECOND);
-    for _ in 0..3 {
-        bench.gets(2, "^ping");
-        bench.wait(20 * SECOND);
-    }
-    bench.accept(3);
-    bench.actions();
-    assert_eq!(bench.wait(5 * SECOND), ["x2 4004"]);
-}
-
-#[test]
-fn a_probe_that_leads_elsewhere_changes_nothing() {
-    let mut bench = Bench::new(ClientConfig::new());
-    bench.fail(1, WebSocket, FailureWhy::Refused);
-    bench.accept(2);
-    bench.session.send("1".into()).unwrap();
-    bench.sends(2);
-    for _ in 0..4 {
-        bench.gets(2, "^ping");
-        bench.wait(15 * SECOND);
-    }
-    bench.events();
-    let elsewhere = Opened {
-        session: SessionId::from_bytes([7; 16]),
-        resumed: false,
-        why: Some(Why::Unknown),
-        ..bench.opened(3)
-    };
-    bench.accept_as(3, elsewhere);
-    assert_eq!(bench.actions(), ["x3 1000"]);
-    assert_eq!(bench.events(), []);
-    assert_eq!(bench.session.carrier(), Some(2));
-    assert_eq!(bench.session.unacknowledged(), (1, 1));
 }
 
 #[test]

@@ -71,7 +71,12 @@ impl Acks {
 
     /// What is pending is to be acknowledged without a delay.
     pub(crate) fn hurry(&mut self) {
-        self.due = self.is_pending();
+        self.due |= self.is_pending();
+    }
+
+    /// The last acknowledgement may be lost.
+    pub(crate) fn owe(&mut self) {
+        self.due = true;
     }
 
     /// Everything that came was acknowledged.

@@ -18,11 +18,20 @@ pub(crate) struct Link {
     pub(super) implied: u64,
     pub(super) opened: Option<Message>,
     pub(super) select: Select,
+    pub(super) selected: bool,
+    /// Its client has another one beside it, and waits for the answer to `select`.
+    is_beside: bool,
     pub(super) ping: bool,
     pub(super) pong: bool,
     pub(super) close_sent: bool,
     last_rx: Instant,
     last_tx: Instant,
+    interval: Duration,
+    /// The longest silence, of both sides, since anything came.
+    gap: Duration,
+    /// A silence of about the interval; and how many of them ended with something that came.
+    long: Duration,
+    survived: u32,
     /// When a ping was queued that nothing has answered yet.
     pinged: Option<Instant>,
     /// When to look after the heartbeat again. It is not moved by every message, so that a driver
@@ -43,8 +52,8 @@ pub(super) enum Select {
 
 impl Link {
     /// Makes a link on which the peer's messages count from `rx` and this side's from `tx`, to be
-    /// looked after at `check_at`.
-    pub(crate) fn new(now: Instant, number: u64, rx: u64, tx: u64, check_at: Instant) -> Self {
+    /// looked after every `interval`.
+    pub(crate) fn new(now: Instant, number: u64, rx: u64, tx: u64, interval: Duration) -> Self {
         Self {
             number,
             rx,
@@ -52,13 +61,20 @@ impl Link {
             implied: tx,
             opened: None,
             select: Select::Done,
+            selected: false,
+            is_beside: false,
             ping: false,
             pong: false,
             close_sent: false,
             last_rx: now,
             last_tx: now,
+            interval,
+            gap: Duration::ZERO,
+            // The answer to the last ping, or an acknowledgement, comes a bit after the ping.
+            long: interval - interval / 8,
+            survived: 0,
             pinged: None,
-            check_at,
+            check_at: now + interval,
         }
     }
 
@@ -92,6 +108,16 @@ impl Link {
         }
     }
 
+    /// The client began this one beside others.
+    pub(crate) fn set_beside(&mut self, is_beside: bool) {
+        self.is_beside = is_beside;
+    }
+
+    /// `select` came.
+    pub(crate) fn owe_selected(&mut self) {
+        self.selected = self.is_beside;
+    }
+
     pub(crate) fn owe_pong(&mut self) {
         self.pong = true;
     }
@@ -111,18 +137,34 @@ impl Link {
     /// Anything came: a sign of life.
     #[inline]
     pub(crate) fn note_rx(&mut self, now: Instant) {
-        self.last_rx = now;
-        self.pinged = None;
+        if self.silence(now) >= self.long {
+            self.survived = self.survived.saturating_add(1);
+        }
+        self.excuse(now);
     }
 
     /// Nobody has looked whether anything came.
     pub(crate) fn excuse(&mut self, now: Instant) {
-        self.note_rx(now);
+        self.gap = Duration::ZERO;
+        self.last_rx = now;
+        self.pinged = None;
     }
 
     #[inline]
     pub(super) fn note_tx(&mut self, now: Instant) {
+        self.gap = self.silence(now);
         self.last_tx = now;
+    }
+
+    /// Returns the longest silence of both sides that nothing of the peer has followed yet.
+    pub(crate) fn silence(&self, now: Instant) -> Duration {
+        let last = self.last_rx.max(self.last_tx);
+        self.gap.max(now.saturating_duration_since(last))
+    }
+
+    /// Returns after how many silences of about the interval the link still worked.
+    pub(crate) fn survived(&self) -> u32 {
+        self.survived
     }
 
     pub(crate) fn check_at(&self) -> Instant {
@@ -130,11 +172,11 @@ impl Link {
     }
 
     /// The server's heartbeat (`docs/protocol.md`, 3.8). `false`: a ping was not answered in time.
-    pub(crate) fn heartbeat(&mut self, now: Instant, interval: Duration, answer: Duration) -> bool {
+    pub(crate) fn heartbeat(&mut self, now: Instant, answer: Duration) -> bool {
         if self.pinged.is_some_and(|at| now >= at + answer) {
             return false;
         }
-        let idle = self.last_rx.min(self.last_tx) + interval;
+        let idle = self.last_rx.min(self.last_tx) + self.interval;
         if self.pinged.is_none() && now >= idle {
             self.ping = true;
             self.pinged = Some(now);

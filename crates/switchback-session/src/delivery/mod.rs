@@ -47,6 +47,11 @@ impl Delivery {
         self.acks.set_policy(policy);
     }
 
+    /// The last acknowledgement may be lost: repeats it.
+    pub(crate) fn owe_ack(&mut self) {
+        self.acks.owe();
+    }
+
     /// Returns the number of the last message received.
     pub(crate) fn received(&self) -> u64 {
         self.inbox.received()
@@ -230,6 +235,9 @@ impl Delivery {
         if link.select == Select::Owed {
             return Some(Control::Select(self.inbox.received()));
         }
+        if link.selected {
+            return Some(Control::Selected(self.inbox.received()));
+        }
         if link.pong {
             return Some(Control::Pong);
         }
@@ -257,6 +265,8 @@ impl Delivery {
                 link.select = Select::Done;
                 self.told(received);
             }
+            // Clients may ignore it: the acknowledgement follows as ever.
+            Control::Selected(_) => link.selected = false,
             Control::Ack(received) => self.told(received),
             Control::Ping => link.ping = false,
             Control::Pong => link.pong = false,

@@ -14,6 +14,8 @@ pub enum Control {
     Opened(Opened),
     /// `select`: the client decided for this attachment, and has received so many messages.
     Select(u64),
+    /// `selected`: `select` has arrived on this attachment, and messages up to this number.
+    Selected(u64),
     /// `ack`: all messages up to this number were received.
     Ack(u64),
     /// `seq`: the next message on this attachment has this number.
@@ -32,6 +34,7 @@ impl Control {
         Message::text(match self {
             Self::Opened(opened) => format!("\u{1}opened {}", json(opened)),
             Self::Select(received) => format!("\u{1}select {received}"),
+            Self::Selected(received) => format!("\u{1}selected {received}"),
             Self::Ack(received) => format!("\u{1}ack {received}"),
             Self::Seq(number) => format!("\u{1}seq {number}"),
             Self::Ping => return Message::from_static("\u{1}ping"),
@@ -45,6 +48,7 @@ impl Control {
         match self {
             Self::Opened(_) => "opened",
             Self::Select(_) => "select",
+            Self::Selected(_) => "selected",
             Self::Ack(_) => "ack",
             Self::Seq(_) => "seq",
             Self::Ping => "ping",
@@ -64,6 +68,7 @@ impl Control {
         Ok(Some(match word {
             "opened" => Self::Opened(from_json(argument).ok_or(bad("opened"))?),
             "select" => Self::Select(number().ok_or(bad("select"))?),
+            "selected" => Self::Selected(number().ok_or(bad("selected"))?),
             "ack" => Self::Ack(number().ok_or(bad("ack"))?),
             "seq" => Self::Seq(number().filter(|number| *number > 0).ok_or(bad("seq"))?),
             "ping" if argument.is_none() => Self::Ping,
@@ -121,7 +126,7 @@ pub struct Opened {
 pub enum Why {
     /// It was parked for too long.
     Expired,
-    /// More was sent than its replay buffer holds.
+    /// The server gave it up early, to stay within its limits.
     Overflow,
     /// It belongs to another user.
     Principal,
@@ -139,7 +144,7 @@ impl fmt::Display for Why {
         f.write_str(match self {
             Self::Unknown => "the server does not know the session",
             Self::Expired => "the session was parked for too long",
-            Self::Overflow => "more was sent than the replay buffer holds",
+            Self::Overflow => "the server could keep the session no longer",
             Self::Principal => "the session belongs to another user",
             Self::Ended => "the server ended the session and asked to come back",
         })

@@ -43,6 +43,7 @@ fn control_frames_are_what_the_protocol_says() {
             r#"opened {"session":"AAECAwQFBgcICQoLDA0ODw","token":"t0k-en_","resumed":false,"why":"expired","received":0,"next":1,"heartbeat":25000,"timeout":35000,"park":120000,"ack_messages":128,"ack_bytes":65536,"ack_delay":1000}"#,
         ),
         (Control::Select(0), "select 0"),
+        (Control::Selected(7), "selected 7"),
         (Control::Ack(9_007_199_254_740_991), "ack 9007199254740991"),
         (Control::Seq(12), "seq 12"),
         (Control::Ping, "ping"),
@@ -199,6 +200,7 @@ fn controls() -> impl Strategy<Value = Control> {
     prop_oneof![
         openeds().prop_map(Control::Opened),
         numbers().prop_map(Control::Select),
+        numbers().prop_map(Control::Selected),
         numbers().prop_map(Control::Ack),
         numbers().prop_map(|number| Control::Seq(number.max(1))),
         Just(Control::Ping),

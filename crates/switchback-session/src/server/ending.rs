@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use switchback_core::{CloseCode, CloseReason};
 
-use crate::ClosedBy;
+use crate::{ClosedBy, Why};
 
 use super::{ServerEvent, ServerSession};
 
@@ -71,6 +71,13 @@ impl ServerSession {
         self.drop_links(&reason, |_| true);
         self.carrier = None;
         self.park_until = None;
+        self.gone = match by {
+            ClosedBy::Expired => Some(Why::Expired),
+            // It was closing, and the client was away for as long as it might be.
+            ClosedBy::TimedOut if self.parked => Some(Why::Expired),
+            ClosedBy::Overflow => Some(Why::Overflow),
+            _ => None,
+        };
         self.closed = true;
         self.events.push_back(ServerEvent::Closed { reason, by });
     }

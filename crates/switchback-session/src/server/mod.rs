@@ -2,7 +2,9 @@
 
 mod ending;
 mod event;
+mod heartbeat;
 mod numbers;
+mod remains;
 mod tokens;
 
 use std::collections::VecDeque;
@@ -11,13 +13,15 @@ use std::time::{Duration, Instant};
 use switchback_core::{CloseCode, CloseReason, Message};
 
 pub use event::{Refused, ServerEvent};
+pub use remains::Remains;
 
 use crate::codes::{self, Meaning};
 use crate::delivery::{Delivery, Link};
 use crate::frame::begins_with_escape;
 use crate::{
-    ClosedBy, Config, Control, Entropy, Frame, Hello, Opened, ProtocolError, SessionId, Why,
+    ClosedBy, Config, Control, Entropy, Frame, Hello, Opened, ProtocolError, SessionId, Token, Why,
 };
+use heartbeat::Heartbeat;
 use numbers::Numbers;
 use tokens::Tokens;
 
@@ -45,6 +49,7 @@ pub struct ServerSession {
     links: Vec<Link>,
     tokens: Tokens,
     numbers: Numbers,
+    heartbeat: Heartbeat,
     selected: Option<u64>,
     carrier: Option<u64>,
     /// Answers the first attachment, a resume that failed.
@@ -52,6 +57,8 @@ pub struct ServerSession {
     park_until: Option<Instant>,
     parked: bool,
     closed: bool,
+    /// Why a client that comes back finds it gone.
+    gone: Option<Why>,
     events: VecDeque<ServerEvent>,
 }
 
@@ -65,12 +72,14 @@ impl ServerSession {
             links: Vec::new(),
             tokens: Tokens::default(),
             numbers: Numbers::default(),
+            heartbeat: Heartbeat::new(&config),
             selected: None,
             carrier: None,
             instead: None,
             park_until: Some(now + config.park()),
             parked: false,
             closed: false,
+            gone: None,
             events: VecDeque::new(),
             config,
         }
@@ -123,6 +132,22 @@ impl ServerSession {
         }
     }
 
+    /// Tells whether a token resumes this session, in constant time: who has another one is not to
+    /// learn that the session exists.
+    pub fn knows(&self, token: &Token) -> bool {
+        self.tokens.accept(token)
+    }
+
+    /// Returns what tells a client that comes back why a session that was given up has ended:
+    /// [`Why::Expired`] or [`Why::Overflow`]. `None` before the end, and after any other.
+    pub fn remains(&self) -> Option<Remains> {
+        Some(Remains {
+            why: self.gone?,
+            session: self.id,
+            tokens: self.tokens.clone(),
+        })
+    }
+
     /// Adds an attachment, and queues `opened` on it. Returns its number.
     ///
     /// # Errors
@@ -146,11 +171,17 @@ impl ServerSession {
             self.tokens.used(token, hello.fence());
             self.delivery.outbox.acknowledge(*received);
         }
+        if hello.is_resume() && hello.fence() == number {
+            // The client has lost it, even if this side has not noticed.
+            self.mourn(now, |link| link.number() < number);
+        }
         self.drop_links(&superseded(), |link| link.number() < hello.fence());
         self.make_room();
 
         let received = self.delivery.received();
         let next = self.delivery.outbox.first();
+        let heartbeat = self.heartbeat.begin(now);
+        let shortened = self.config.heartbeat() - heartbeat;
         let opened = Opened {
             session: self.id,
             token: self.tokens.issue(number, entropy),
@@ -158,16 +189,16 @@ impl ServerSession {
             why,
             received,
             next,
-            heartbeat: self.config.heartbeat(),
-            timeout: self.config.silence(),
+            heartbeat,
+            timeout: self.config.silence().saturating_sub(shortened),
             park: self.config.park(),
             ack_messages: self.config.ack_messages(),
             ack_bytes: self.config.ack_bytes(),
             ack_delay: self.config.ack_delay(),
         };
-        let check_at = now + self.config.heartbeat();
-        let mut link = Link::new(now, number, received + 1, next, check_at);
+        let mut link = Link::new(now, number, received + 1, next, heartbeat);
         link.owe_opened(Control::Opened(opened).encode());
+        link.set_beside(hello.fence() < number);
         self.links.push(link);
 
         self.park_until = None;
@@ -197,6 +228,9 @@ impl ServerSession {
         let Some(index) = self.position(attachment) else {
             return;
         };
+        if clean.is_none() {
+            self.mourn(now, |link| link.number() == attachment);
+        }
         self.links.remove(index);
         if let Some(why) = clean.filter(|why| why.code() != CloseCode::TRANSPORT_CHANGED) {
             if self.delivery.closing.peer().is_some() {
@@ -396,21 +430,17 @@ impl ServerSession {
             return self.expire();
         }
         self.delivery.handle_timeout(now);
-        let (interval, answer) = (self.config.heartbeat(), self.config.pong_timeout());
-        let before = self.links.len();
+        let answer = self.config.pong_timeout();
         let mut dead = Vec::new();
-        self.links.retain_mut(|link| {
-            let alive = link.check_at() > now || link.heartbeat(now, interval, answer);
-            if !alive {
+        for link in &mut self.links {
+            if link.check_at() <= now && !link.heartbeat(now, answer) {
                 dead.push(link.number());
             }
-            alive
-        });
-        for attachment in dead {
-            let why = CloseReason::new(CloseCode::TIMED_OUT, "the ping was not answered in time");
-            self.events.push_back(ServerEvent::Drop { attachment, why });
         }
-        if self.links.len() < before {
+        if !dead.is_empty() {
+            let why = CloseReason::new(CloseCode::TIMED_OUT, "the ping was not answered in time");
+            self.mourn(now, |link| dead.contains(&link.number()));
+            self.drop_links(&why, |link| dead.contains(&link.number()));
             self.after_loss(now);
         }
     }
@@ -463,6 +493,7 @@ impl ServerSession {
             }
             Frame::Control(Control::Select(received)) => {
                 self.delivery.acknowledged(received)?;
+                link.owe_selected();
                 let number = link.number();
                 self.select(number);
             }
@@ -475,7 +506,9 @@ impl ServerSession {
                 }
             }
             Frame::Control(Control::Pong) | Frame::Unknown => {}
-            Frame::Control(control @ (Control::Opened(_) | Control::Ping)) => {
+            Frame::Control(
+                control @ (Control::Opened(_) | Control::Selected(_) | Control::Ping),
+            ) => {
                 return Err(ProtocolError::Misplaced(control.word()));
             }
         }
@@ -493,6 +526,15 @@ impl ServerSession {
         self.numbers.raise(number + 1);
         self.drop_links(&superseded(), |link| link.number() != number);
         self.choose_carrier();
+    }
+
+    /// Learns from the death of the carrier, if it is among these. (The others of a race or a
+    /// hand-over are given up, or are silent because they do not work.)
+    fn mourn(&mut self, now: Instant, dead: impl Fn(&Link) -> bool) {
+        let carrier = self.links.iter().find(|l| Some(l.number()) == self.carrier);
+        if let Some(link) = carrier.filter(|link| dead(link)) {
+            self.heartbeat.died(now, link);
+        }
     }
 
     /// Makes room for one more attachment. Whoever has to go may come back (1013): it could be the

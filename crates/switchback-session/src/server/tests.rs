@@ -1,3 +1,5 @@
+mod heartbeat;
+
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -190,7 +192,8 @@ fn a_hand_over_pauses_nothing_and_says_where_it_goes_on() {
     bench.events();
     bench.gets(2, "^select 2");
     assert_eq!(dropped(&bench.events()), [(1, 4000)]);
-    assert_eq!(bench.sends(2), ["^seq 3", "3"]);
+    // The client goes on where it was until it hears that.
+    assert_eq!(bench.sends(2), ["^selected 1", "^seq 3", "3"]);
     // The client had sent two on the old one, and begins with the first that is not confirmed.
     assert_eq!(bench.gets(2, "a"), None);
     assert_eq!(bench.gets(2, "b"), Some("b".into()));
@@ -500,4 +503,45 @@ fn a_client_that_leaves_is_not_waited_for() {
     assert!(!bench.session.is_closed());
     assert_eq!(bench.sends(1).len(), 1);
     assert_eq!(closed(&bench.events()), Some((1001, ClosedBy::Peer)));
+}
+
+#[test]
+fn what_remains_tells_why_it_is_gone_to_who_has_the_token() {
+    let config = Config::new().with_park(30 * SECOND);
+    let mut bench = Bench::new(config.clone());
+    let token = bench.attach("new 1.1").token;
+    bench.gets(1, "^select 0");
+    assert!(bench.session.knows(&token));
+    bench.session.detach(bench.now, 1, None);
+    assert!(bench.session.remains().is_none());
+    bench.wait(30 * SECOND);
+    assert_eq!(closed(&bench.events()), Some((4002, ClosedBy::Expired)));
+    let remains = bench.session.remains().unwrap();
+    assert_eq!(remains.session(), bench.session.id());
+    assert_eq!(remains.why(&token), Why::Expired);
+    assert_eq!(remains.why(&"guess".parse().unwrap()), Why::Unknown);
+
+    // Given up while it was parked, and closed while the client was away.
+    let mut bench = Bench::new(config.clone());
+    let token = bench.attach("new 1.1").token;
+    bench.session.detach(bench.now, 1, None);
+    bench
+        .session
+        .abort(CloseCode::TRY_AGAIN_LATER.into(), ClosedBy::Overflow);
+    assert_eq!(bench.session.remains().unwrap().why(&token), Why::Overflow);
+    let mut bench = Bench::new(config.clone());
+    let token = bench.attach("new 1.1").token;
+    bench.session.detach(bench.now, 1, None);
+    bench.session.close(bench.now, CloseReason::normal(), None);
+    bench.wait(30 * SECOND);
+    assert_eq!(bench.session.remains().unwrap().why(&token), Why::Expired);
+
+    // Ended, not given up.
+    let mut bench = Bench::new(config);
+    bench.attach("new 1.1");
+    bench
+        .session
+        .detach(bench.now, 1, Some(CloseReason::normal()));
+    assert!(bench.session.is_closed());
+    assert!(bench.session.remains().is_none());
 }

@@ -7,7 +7,7 @@ const MAX_ISSUED: usize = 16;
 ///
 /// The client may have lost any `opened`, so that the token in use stays good until one that was
 /// issued after it shows up: used by a resume, or its attachment selected.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tokens {
     current: Option<Token>,
     /// Issued since `current` became current, each with its attachment.

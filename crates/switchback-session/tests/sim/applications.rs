@@ -3,7 +3,7 @@
 use switchback_core::{CloseCode, CloseReason, Message};
 use switchback_session::{ClientEvent, ClosedBy, Why};
 
-use super::world::{Event, World, conn_index};
+use super::world::{End, Event, World, conn_index};
 
 /// The largest message, in bytes.
 pub(super) const MAX_MESSAGE: usize = 600;
@@ -30,6 +30,9 @@ impl World {
         if self.rng.percent(20) {
             let server = self.rng.index(2);
             at(self, Event::Restart(server));
+        }
+        if self.rng.percent(20) {
+            at(self, Event::Evict);
         }
         for _ in 0..self.rng.between(0, 2) {
             at(self, Event::Wake);
@@ -146,6 +149,10 @@ impl World {
                 let conn = &self.conns[conn_index(to)];
                 assert_eq!(conn.served, self.peer, "moved to another session");
                 assert_eq!(conn.kind, kind);
+                if conn.mute {
+                    let left = &self.conns[conn_index(from)];
+                    assert_eq!(left.at_client, End::Gone, "left what worked");
+                }
                 self.stats.moved += 1;
             }
             ClientEvent::StartedAnew {
@@ -158,6 +165,15 @@ impl World {
                 up.given_back(&unacknowledged);
                 let peer = self.peer.take().unwrap();
                 let served = &mut self.sessions[peer];
+                match why {
+                    Why::Expired => assert!(matches!(
+                        served.closed,
+                        Some(ClosedBy::Expired | ClosedBy::TimedOut)
+                    )),
+                    Why::Overflow => assert_eq!(served.closed, Some(ClosedBy::Overflow)),
+                    _ => {}
+                }
+                self.stats.told += u64::from(matches!(why, Why::Expired | Why::Overflow));
                 if why == Why::Ended {
                     assert!(
                         served.down.is_complete(),

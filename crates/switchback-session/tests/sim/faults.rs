@@ -11,6 +11,8 @@ pub(super) struct Faults {
     pub(super) stall: u64,
     pub(super) kill: u64,
     pub(super) hole: u64,
+    /// What the client sends is lost from the beginning, while it hears the server.
+    pub(super) mute: u64,
     pub(super) astray: u64,
     pub(super) late: u64,
 }
@@ -26,6 +28,7 @@ impl Faults {
                 stall: 0,
                 kill: 95,
                 hole: 10,
+                mute: 10,
                 astray: 0,
                 late: 10,
             };
@@ -38,6 +41,7 @@ impl Faults {
             stall: likely(),
             kill: likely(),
             hole: likely(),
+            mute: likely(),
             astray: likely() / 4,
             late: likely(),
         }

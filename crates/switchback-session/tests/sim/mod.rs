@@ -17,9 +17,12 @@ impl AddAssign for Stats {
         self.conns += other.conns;
         self.resumed += other.resumed;
         self.anew += other.anew;
+        self.told += other.told;
         self.moved += other.moved;
+        self.unheard += other.unheard;
         self.closed += other.closed;
         self.gave_up += other.gave_up;
+        self.idle += other.idle;
         self.steps += other.steps;
     }
 }

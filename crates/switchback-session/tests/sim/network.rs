@@ -48,7 +48,11 @@ impl World {
         let faulty = self.is_faulty();
         let (now, faults) = (self.now, self.faults);
         let rng = &mut self.rng;
-        let up = Pipe::new(now, kind != TransportKind::WebSocket, rng);
+        let mut up = Pipe::new(now, kind != TransportKind::WebSocket, rng);
+        let mute = faulty && rng.percent(faults.mute);
+        if mute {
+            up.cut(now, rng);
+        }
         let mut down = Pipe::new(now, kind == TransportKind::LongPoll, rng);
         let server = usize::from(faulty && rng.percent(faults.astray));
         let conn = self.conns.len();
@@ -85,6 +89,9 @@ impl World {
             served: None,
             at_client: End::Coming,
             at_server: End::Coming,
+            mute,
+            last_traffic: now,
+            forgotten: false,
             up,
             down,
         });
@@ -149,13 +156,47 @@ impl World {
         }
     }
 
+    /// Has something between that forgets idle connections. It tells nobody, or both.
+    pub(super) fn idle(&mut self, conn: usize) {
+        let Some(limit) = self.idle_limit else {
+            return;
+        };
+        let it = &mut self.conns[conn];
+        let is_idle = self.now >= it.last_traffic + limit;
+        if it.at_client != End::Live || it.forgotten || !is_idle {
+            return;
+        }
+        it.forgotten = true;
+        self.stats.idle += 1;
+        if self.rng.percent(50) {
+            return self.cut(conn);
+        }
+        self.log(|| format!("{} is forgotten", conn + 1));
+        let it = &mut self.conns[conn];
+        it.up.cut(self.now, &mut self.rng);
+        it.down.cut(self.now, &mut self.rng);
+    }
+
+    fn traffic(&mut self, conn: usize) {
+        let it = &mut self.conns[conn];
+        it.last_traffic = self.now;
+        // Polls and their answers are traffic of their own.
+        if it.kind != TransportKind::LongPoll
+            && let Some(limit) = self.idle_limit
+        {
+            self.schedule(self.now + limit, Event::Idle(conn));
+        }
+    }
+
     pub(super) fn push_up(&mut self, conn: usize, item: Item) {
+        self.traffic(conn);
         if let Some(at) = self.conns[conn].up.push(self.now, item, &mut self.rng) {
             self.schedule(at, Event::Up(conn));
         }
     }
 
     pub(super) fn push_down(&mut self, conn: usize, item: Item) {
+        self.traffic(conn);
         if let Some(at) = self.conns[conn].down.push(self.now, item, &mut self.rng) {
             self.schedule(at, Event::Down(conn));
         }
@@ -253,6 +294,9 @@ impl World {
                 }
                 for message in taken.messages {
                     self.log(|| format!("client: {} -> {}", conn + 1, show(&message)));
+                    if self.conns[conn].mute && self.client.carrier() != Some(attachment(conn)) {
+                        self.stats.unheard += 1;
+                    }
                     self.push_up(conn, Item::Message(message));
                 }
                 busy = true;

@@ -1,6 +1,7 @@
 //! The servers: a map of sessions each.
 
-use switchback_session::{ClosedBy, Refused, ServerEvent, ServerSession, SessionId, Why};
+use switchback_core::{CloseCode, CloseReason};
+use switchback_session::{ClosedBy, Hello, Refused, ServerEvent, ServerSession, SessionId, Why};
 
 use super::oracle::Stream;
 use super::pipe::Item;
@@ -20,7 +21,12 @@ impl World {
             (Some(Ok(())), Some(index)) => index,
             (Some(Err(Refused::Unknown)) | None, _) if hello.is_resume() => {
                 let id = SessionId::random(&mut self.rng);
-                let why = self.rng.pick(&[Why::Unknown, Why::Expired, Why::Overflow]);
+                let remains = known.and_then(|index| self.sessions[index].session.remains());
+                let why = match &hello {
+                    Hello::Resume { token, .. } => remains.map(|remains| remains.why(token)),
+                    Hello::New { .. } => None,
+                };
+                let why = why.unwrap_or(Why::Unknown);
                 let config = self.server_config.clone();
                 self.serve(server, ServerSession::new_instead(now, config, id, why))
             }
@@ -120,6 +126,16 @@ impl World {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// The server can keep no more parked sessions.
+    pub(super) fn evict(&mut self) {
+        let why = CloseReason::from(CloseCode::TRY_AGAIN_LATER);
+        for served in self.sessions.iter_mut().filter(|s| !s.lost) {
+            if served.session.is_parked() && !served.session.is_closed() {
+                served.session.abort(why.clone(), ClosedBy::Overflow);
+            }
         }
     }
 

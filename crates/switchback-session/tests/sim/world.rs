@@ -25,6 +25,8 @@ pub(crate) struct World {
     /// Until then the network misbehaves.
     pub(super) faults_end: Instant,
     pub(super) faults: Faults,
+    /// The network cuts connections that are idle for so long, also when it does nothing else.
+    pub(super) idle_limit: Option<Duration>,
     pub(super) client: ClientSession,
     pub(super) client_backlog: Vec<Message>,
     pub(super) client_closed: Option<ClosedBy>,
@@ -65,6 +67,9 @@ pub(super) struct Conn {
     pub(super) served: Option<usize>,
     pub(super) at_client: End,
     pub(super) at_server: End,
+    pub(super) mute: bool,
+    pub(super) last_traffic: Instant,
+    pub(super) forgotten: bool,
     pub(super) up: Pipe,
     pub(super) down: Pipe,
 }
@@ -85,6 +90,7 @@ pub(super) enum Event {
     Up(usize),
     Down(usize),
     Cut(usize),
+    Idle(usize),
     HoleUp(usize),
     HoleDown(usize),
     ClientNotices(usize),
@@ -94,6 +100,7 @@ pub(super) enum Event {
     ClientCloses,
     ServerCloses,
     Restart(usize),
+    Evict,
     Wake,
 }
 
@@ -103,9 +110,14 @@ pub(crate) struct Stats {
     pub(crate) conns: u64,
     pub(crate) resumed: u64,
     pub(crate) anew: u64,
+    /// Of these, with a reason.
+    pub(crate) told: u64,
     pub(crate) moved: u64,
+    pub(crate) unheard: u64,
     pub(crate) closed: u64,
     pub(crate) gave_up: u64,
+    /// Connections that were idle for too long.
+    pub(crate) idle: u64,
     pub(crate) steps: u64,
 }
 
@@ -113,7 +125,7 @@ impl World {
     pub(crate) fn new(seed: u64, trace: bool) -> Self {
         let mut rng = Rng::new(seed);
         let now = Instant::now();
-        let server_config = config(&mut rng);
+        let mut server_config = config(&mut rng);
         let client_side = config(&mut rng);
         let mut kinds = TransportKind::ALL.to_vec();
         if rng.percent(30) {
@@ -130,6 +142,18 @@ impl World {
         let entropy = Box::new(rng.fork());
         let faults_end = now + rng.millis(1, 60_000);
         let faults = Faults::random(&mut rng);
+        let idle_limit = rng.percent(5).then(|| {
+            // Not about 12.5 s: where half the heartbeat is the limit, chance decides.
+            let (low, high) = rng.pick(&[(11_000, 12_000), (13_000, 24_000)]);
+            rng.millis(low, high)
+        });
+        if idle_limit.is_some() {
+            let answer = server_config.pong_timeout();
+            server_config = server_config
+                .with_heartbeat(25 * SECOND)
+                .with_silence(25 * SECOND + answer)
+                .with_park(120 * SECOND);
+        }
         let mut world = Self {
             client: ClientSession::new(now, client_config, None, entropy),
             now,
@@ -139,6 +163,7 @@ impl World {
             serial: 0,
             faults_end,
             faults,
+            idle_limit,
             client_backlog: Vec::new(),
             client_closed: None,
             gave_up: false,
@@ -170,6 +195,9 @@ impl World {
             let reachable = self
                 .peer
                 .is_some_and(|peer| self.sessions[peer].server == 0);
+            if reachable && self.idle_limit.is_some() {
+                self.adapt();
+            }
             if reachable && self.rng.percent(3) {
                 self.climb();
             }
@@ -187,6 +215,21 @@ impl World {
         let patience = self.now + 200 * SECOND;
         while !self.is_quiet() {
             assert!(self.step(patience), "lost in the climb: {}", self.state());
+        }
+    }
+
+    /// Half an hour without traffic: the heartbeat becomes so short that the network cuts nothing
+    /// any more.
+    fn adapt(&mut self) {
+        let (until, before) = (self.now + 1800 * SECOND, self.stats.idle);
+        while self.step(until) {}
+        self.now = until;
+        // Twice two deaths until it is the shortest, and as many again where the session begins anew.
+        let cuts = self.stats.idle - before;
+        assert!(cuts <= 8, "{cuts} times: {}", self.state());
+        let patience = self.now + 200 * SECOND;
+        while !self.is_quiet() {
+            assert!(self.step(patience), "lost while idle: {}", self.state());
         }
     }
 
@@ -335,6 +378,7 @@ impl World {
                 }
             }
             Event::Cut(conn) => self.cut(conn),
+            Event::Idle(conn) => self.idle(conn),
             Event::HoleUp(_) | Event::HoleDown(_) if !self.is_faulty() => {}
             Event::HoleUp(conn) => {
                 self.log(|| format!("{} loses what goes up", conn + 1));
@@ -351,6 +395,7 @@ impl World {
             Event::ClientCloses => self.client_closes(),
             Event::ServerCloses => self.server_closes(),
             Event::Restart(server) => self.restart(server),
+            Event::Evict => self.evict(),
             Event::Wake => self.client.wake(now),
         }
     }

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use switchback_core::{CloseReason, Message};
-use switchback_session::{ClientSession, ProtocolError, ServerSession};
+use switchback_session::{ClientSession, ProtocolError, Remains, ServerSession};
 
 use super::plain::Plain;
 
@@ -134,6 +134,14 @@ impl Machine {
             Self::Server(session) => session.excuse(now),
             Self::Client(session) => session.excuse(now),
             Self::Plain(_) => {}
+        }
+    }
+
+    /// What tells a client that comes back why the session is gone.
+    pub(crate) fn remains(&self) -> Option<Remains> {
+        match self {
+            Self::Server(session) => session.remains(),
+            Self::Client(_) | Self::Plain(_) => None,
         }
     }
 

@@ -4,6 +4,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use switchback_core::{CloseReason, Error, ErrorKind, Message, Transport, TransportKind};
+use switchback_session::Remains;
 use tokio::sync::watch;
 
 use super::driver::{Driver, Received, oversized};
@@ -43,7 +44,7 @@ pub(crate) trait Observer: Send + Sync {
     /// Returns the place among the parked, for [`unparked`](Self::unparked).
     fn parked(&self, connection: &Weak<Shared>, bytes: usize) -> u64;
     fn unparked(&self, place: u64);
-    fn ended(&self, id: &str);
+    fn ended(&self, id: &str, remains: Option<Remains>);
 }
 
 /// The driver and the time for which the janitor has been armed.
@@ -324,14 +325,14 @@ impl Shared {
 
     /// Ends a connection at once, on behalf of the endpoint.
     pub(crate) fn evict(&self, why: CloseReason) {
-        self.with_driver(|driver| driver.evict(why));
+        self.with_driver(|driver| driver.evict(Instant::now(), why));
     }
 
     /// Ends a session at once if it is parked still.
     pub(crate) fn evict_parked(&self, why: CloseReason) {
         self.with_driver(|driver| {
             if matches!(driver.state(), State::Reconnecting { .. }) {
-                driver.evict(why);
+                driver.evict(Instant::now(), why);
             }
         });
     }
@@ -456,7 +457,7 @@ impl Shared {
         }
         if !timed.ended && timed.driver.machine.is_closed() {
             timed.ended = true;
-            observer.ended(&self.settings.id);
+            observer.ended(&self.settings.id, timed.driver.machine.remains());
         }
     }
 }

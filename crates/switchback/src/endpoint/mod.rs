@@ -1,5 +1,6 @@
 //! The server: one path, all transports.
 
+mod departed;
 mod parking;
 mod route;
 mod sessions;
@@ -20,6 +21,7 @@ use switchback_sse::SseServer;
 use tokio::sync::mpsc;
 use tower_service::Service;
 
+use self::departed::Departed;
 use self::parking::Parking;
 use self::sessions::Sessions;
 use crate::janitor::Janitor;
@@ -90,10 +92,10 @@ impl Endpoint {
                     .window(config.poll_window)
                     .max_connections(config.max_connections),
             ),
-            sessions: Arc::new(Sessions::new(Parking::new(
-                config.max_parked,
-                config.max_parked_bytes,
-            ))),
+            sessions: Arc::new(Sessions::new(
+                Parking::new(config.max_parked, config.max_parked_bytes),
+                Departed::new(config.max_departed),
+            )),
             janitor,
             accepted,
             plain: Arc::default(),

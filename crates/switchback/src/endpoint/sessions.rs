@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use switchback_core::{CloseCode, CloseReason, Transport};
-use switchback_session::{Hello, Refused, ServerSession, SessionId, Why};
+use switchback_session::{Hello, Refused, Remains, ServerSession, SessionId, Why};
 
 use super::Inner;
+use super::departed::Departed;
 use super::parking::Parking;
 use crate::connection::{Connection, Machine, Observer, RequestInfo, Settings, Shared};
 use crate::entropy::OsEntropy;
@@ -19,6 +20,7 @@ pub(super) struct Sessions {
     shards: [Mutex<HashMap<String, Entry>>; SHARDS],
     len: AtomicUsize,
     parking: Parking,
+    departed: Departed,
 }
 
 const SHARDS: usize = 16;
@@ -29,11 +31,12 @@ struct Entry {
 }
 
 impl Sessions {
-    pub(super) fn new(parking: Parking) -> Self {
+    pub(super) fn new(parking: Parking, departed: Departed) -> Self {
         Self {
             shards: Default::default(),
             len: AtomicUsize::new(0),
             parking,
+            departed,
         }
     }
 
@@ -58,16 +61,25 @@ impl Sessions {
         matches!(self.find(&id, info.principal.as_deref()), Found::Session(_))
     }
 
-    /// Finds a session that the principal may use. Another principal gets the answer of an unknown
-    /// session: it learns nothing.
+    /// Finds a session, and whether the principal may use it.
     fn find(&self, id: &str, principal: Option<&str>) -> Found {
         match self.shard(id).get(id) {
             None => Found::Nothing,
             Some(entry) => match entry.connection.upgrade() {
                 None => Found::Nothing,
-                Some(_) if entry.principal.as_deref() != principal => Found::Foreign,
+                Some(connection) if entry.principal.as_deref() != principal => {
+                    Found::Foreign(connection)
+                }
                 Some(connection) => Found::Session(connection),
             },
+        }
+    }
+
+    /// Tells why there is no session for a hello, if it is from whom it belonged to.
+    fn why_gone(&self, hello: &Hello, principal: Option<&str>) -> Why {
+        match hello {
+            Hello::New { .. } => Why::Unknown,
+            Hello::Resume { session, token, .. } => self.departed.why(session, token, principal),
         }
     }
 
@@ -93,7 +105,8 @@ impl Sessions {
 
 enum Found {
     Session(Arc<Shared>),
-    Foreign,
+    /// It belongs to another principal.
+    Foreign(Arc<Shared>),
     Nothing,
 }
 
@@ -106,9 +119,14 @@ impl Observer for Sessions {
         self.parking.unpark(place);
     }
 
-    fn ended(&self, id: &str) {
-        if self.shard(id).remove(id).is_some() {
+    fn ended(&self, id: &str, remains: Option<Remains>) {
+        let mut shard = self.shard(id);
+        if let Some(entry) = shard.remove(id) {
             self.len.fetch_sub(1, Ordering::Relaxed);
+            // Under the lock, so that nobody finds neither the session nor what remains of it.
+            if let Some(remains) = remains {
+                self.departed.add(remains, entry.principal);
+            }
         }
     }
 }
@@ -143,7 +161,8 @@ impl Inner {
         info: Arc<RequestInfo>,
     ) {
         let id = hello.session().to_string();
-        let why = match self.sessions.find(&id, info.principal.as_deref()) {
+        let principal = info.principal.as_deref();
+        let why = match self.sessions.find(&id, principal) {
             Found::Session(shared) => {
                 let result = shared.with_driver(|driver| {
                     driver.attach(Instant::now(), hello, transport, &mut OsEntropy)
@@ -155,14 +174,18 @@ impl Inner {
                         return refuse(transport, refused.close_reason());
                     }
                 }
-                Why::Unknown
+                self.sessions.why_gone(hello, principal)
             }
-            Found::Foreign => Why::Unknown,
+            // Only who has the token may know that there is such a session.
+            Found::Foreign(shared) if shared.with_driver(|driver| driver.knows(hello)) => {
+                Why::Principal
+            }
+            Found::Foreign(_) => Why::Unknown,
             Found::Nothing => {
                 if let Hello::New { .. } = hello {
                     return self.open_session(hello, None, transport, info);
                 }
-                Why::Unknown
+                self.sessions.why_gone(hello, principal)
             }
         };
         match hello {
@@ -257,7 +280,7 @@ impl Observer for PlainCount {
 
     fn unparked(&self, _: u64) {}
 
-    fn ended(&self, _: &str) {
+    fn ended(&self, _: &str, _: Option<Remains>) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -153,6 +153,14 @@ impl Driver {
         });
     }
 
+    /// Tells whether a hello has a token of this session.
+    pub(crate) fn knows(&self, hello: &Hello) -> bool {
+        match (&self.machine, hello) {
+            (Machine::Server(session), Hello::Resume { token, .. }) => session.knows(token),
+            _ => false,
+        }
+    }
+
     /// Lets a server session decide about an attachment.
     pub(crate) fn attach(
         &mut self,
@@ -325,10 +333,10 @@ impl Driver {
     }
 
     /// Ends a session at once: it is in the way of others.
-    pub(super) fn evict(&mut self, why: CloseReason) {
+    pub(super) fn evict(&mut self, now: Instant, why: CloseReason) {
         match &mut self.machine {
             Machine::Server(session) => session.abort(why, ClosedBy::Overflow),
-            Machine::Client(session) => session.abort(why, ClosedBy::Overflow),
+            Machine::Client(session) => session.abort(now, why, ClosedBy::Overflow),
             Machine::Plain(plain) => drop(plain.closing.get_or_insert(why)),
         }
     }
