@@ -172,7 +172,7 @@ impl Delivery {
             self.release_select(now, link, is_carrier);
         }
         while let Some(control) = self.next_control(now, link, is_carrier) {
-            if !self.transmit_control(now, link, control, &mut take) {
+            if !self.transmit_control(now, link, &control, &mut take) {
                 return;
             }
         }
@@ -184,7 +184,7 @@ impl Delivery {
         let number = link.cursor.max(self.outbox.first());
         if number != link.implied {
             let queued = number <= self.outbox.last();
-            if queued && !self.transmit_control(now, link, Control::Seq(number), &mut take) {
+            if queued && !self.transmit_control(now, link, &Control::Seq(number), &mut take) {
                 return;
             }
         }
@@ -209,12 +209,12 @@ impl Delivery {
             // everything that this side knows.
             if self.acks.is_pending() {
                 let ack = Control::Ack(self.inbox.received());
-                if !self.transmit_control(now, link, ack, &mut take) {
+                if !self.transmit_control(now, link, &ack, &mut take) {
                     return;
                 }
             }
             if let Some(close) = self.closing.outgoing(self.outbox.last()) {
-                self.transmit_control(now, link, Control::Close(close), &mut take);
+                self.transmit_control(now, link, &Control::Close(close), &mut take);
             }
         }
     }
@@ -254,13 +254,13 @@ impl Delivery {
         &mut self,
         now: Instant,
         link: &mut Link,
-        control: Control,
+        control: &Control,
         take: &mut impl FnMut(&Message) -> bool,
     ) -> bool {
         if !take(&control.encode()) {
             return false;
         }
-        match control {
+        match *control {
             Control::Select(received) => {
                 link.select = Select::Done;
                 self.told(received);
