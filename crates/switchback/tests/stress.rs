@@ -492,3 +492,44 @@ async fn nothing_is_left_of_connections_that_come_and_go() {
     }
     no_more(&server).await;
 }
+
+/// The acknowledgements that an application waits for in `send` are behind messages that it does not
+/// take meanwhile: they have to be read all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_of_many_messages_does_not_wait_for_itself() {
+    const REPLIES: usize = 4;
+    let (server, mut incoming) = Server::start(config()).await;
+    tokio::spawn(async move {
+        while let Some(mut connection) = incoming.accept().await {
+            tokio::spawn(async move {
+                while let Ok(Some(message)) = connection.recv().await {
+                    for _ in 0..REPLIES {
+                        connection.send(message.clone()).await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    for kind in TransportKind::ALL {
+        for size in [10, 700, 20_000] {
+            let count = (2 << 20) / (size + 100);
+            let mut connection = client(server.addr, kind).connect().await.unwrap();
+            let sender = connection.sender();
+            tokio::spawn(async move {
+                for number in 0..count {
+                    sender.send(format!("{number:0>size$}")).await.unwrap();
+                }
+            });
+            for number in 0..count * REPLIES {
+                let what = format!("{kind}: reply {number} of {size} bytes");
+                let reply = soon(&what, connection.recv()).await.unwrap().unwrap();
+                let expected = (number / REPLIES).to_string();
+                let reply = reply.as_text().unwrap();
+                assert_eq!(
+                    reply.trim_start_matches('0'),
+                    expected.trim_start_matches('0')
+                );
+            }
+        }
+    }
+}

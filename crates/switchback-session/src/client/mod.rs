@@ -255,6 +255,14 @@ impl ClientSession {
         }
     }
 
+    /// Withholds acknowledgements, or lets them go again. The peer's replay buffer fills, and it stops
+    /// sending: for a driver whose application is slow. It should go on reading all the same, as far
+    /// as it can keep what comes, because what the application itself waits for, the acknowledgement
+    /// of its messages, may be behind the peer's.
+    pub fn hold_acks(&mut self, held: bool) {
+        self.delivery.hold_acks(held);
+    }
+
     /// Tells whether [`transmit`](Self::transmit) has an acknowledgement for which the peer waits: for
     /// drivers that put off calling it.
     pub fn is_ack_due(&self, now: Instant) -> bool {
@@ -286,6 +294,12 @@ impl ClientSession {
     /// has asked to come back for a new one, it would not, but will again.
     pub fn is_writable(&self) -> bool {
         !self.closed && self.delivery.is_writable()
+    }
+
+    /// Returns how many messages, and how many bytes, may wait for their acknowledgement. The peer's
+    /// buffer is as large unless it was configured otherwise.
+    pub fn window(&self) -> (usize, usize) {
+        self.delivery.outbox.window()
     }
 
     /// Returns how many messages, and how many bytes, wait for their acknowledgement.

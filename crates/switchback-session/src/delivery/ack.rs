@@ -29,6 +29,8 @@ pub(crate) struct Acks {
     /// When the first unacknowledged message has waited long enough.
     at: Option<Instant>,
     due: bool,
+    /// None is sent for now.
+    held: bool,
 }
 
 impl Acks {
@@ -39,6 +41,7 @@ impl Acks {
             bytes: 0,
             at: None,
             due: false,
+            held: false,
         }
     }
 
@@ -66,7 +69,12 @@ impl Acks {
 
     #[inline]
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.due || self.at.is_some_and(|at| at <= now)
+        !self.held && (self.due || self.at.is_some_and(|at| at <= now))
+    }
+
+    /// Withholds what is due, or lets it go.
+    pub(crate) fn hold(&mut self, held: bool) {
+        self.held = held;
     }
 
     /// What is pending is to be acknowledged without a delay.
@@ -81,7 +89,9 @@ impl Acks {
 
     /// Everything that came was acknowledged.
     pub(crate) fn done(&mut self) {
+        let held = self.held;
         *self = Self::new(self.policy);
+        self.held = held;
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {

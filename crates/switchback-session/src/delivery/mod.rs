@@ -130,6 +130,7 @@ impl Delivery {
                 received,
             });
         }
+        self.acks.hold(false);
         self.acks.hurry();
         Ok(self.closing.peer_closes(close))
     }
@@ -283,6 +284,11 @@ impl Delivery {
         if received == self.inbox.received() {
             self.acks.done();
         }
+    }
+
+    /// Withholds acknowledgements, but for those that complete a close.
+    pub(crate) fn hold_acks(&mut self, held: bool) {
+        self.acks.hold(held && !self.closing.is_closing());
     }
 
     #[inline]

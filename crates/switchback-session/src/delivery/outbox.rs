@@ -146,6 +146,11 @@ impl Outbox {
         self.sent.is_empty() && self.unsent.is_empty()
     }
 
+    /// Returns the bounds, in messages and bytes.
+    pub(crate) fn window(&self) -> (usize, usize) {
+        (self.max_messages, self.max_bytes)
+    }
+
     pub(crate) fn size(&self) -> (usize, usize) {
         (self.sent.len() + self.unsent.len(), self.bytes)
     }

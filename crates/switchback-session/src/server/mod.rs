@@ -324,6 +324,14 @@ impl ServerSession {
         }
     }
 
+    /// Withholds acknowledgements, or lets them go again. The peer's replay buffer fills, and it stops
+    /// sending: for a driver whose application is slow. It should go on reading all the same, as far
+    /// as it can keep what comes, because what the application itself waits for, the acknowledgement
+    /// of its messages, may be behind the peer's.
+    pub fn hold_acks(&mut self, held: bool) {
+        self.delivery.hold_acks(held);
+    }
+
     /// Tells whether [`transmit`](Self::transmit) has an acknowledgement for which the peer waits: for
     /// drivers that put off calling it.
     #[inline]
@@ -355,6 +363,12 @@ impl ServerSession {
     /// Tells whether [`send`](Self::send) would take a message.
     pub fn is_writable(&self) -> bool {
         !self.closed && self.delivery.is_writable()
+    }
+
+    /// Returns how many messages, and how many bytes, may wait for their acknowledgement. The peer's
+    /// buffer is as large unless it was configured otherwise.
+    pub fn window(&self) -> (usize, usize) {
+        self.delivery.outbox.window()
     }
 
     /// Returns how many messages, and how many bytes, wait for their acknowledgement.

@@ -545,3 +545,31 @@ fn what_remains_tells_why_it_is_gone_to_who_has_the_token() {
     assert!(bench.session.is_closed());
     assert!(bench.session.remains().is_none());
 }
+
+#[test]
+fn acknowledgements_are_withheld_while_the_application_is_slow_but_not_from_a_close() {
+    let config = Config::new().with_ack_messages(2);
+    let mut bench = Bench::new(config);
+    bench.attach("new 1.1");
+    bench.gets(1, "^select 0");
+    bench.session.hold_acks(true);
+    for text in ["a", "b", "c"] {
+        assert!(bench.gets(1, text).is_some());
+    }
+    bench.wait(2 * SECOND);
+    assert!(bench.sends(1).is_empty());
+    // What the peer acknowledges is heard all the same.
+    bench.session.send("1".into()).unwrap();
+    assert_eq!(bench.sends(1), ["1"]);
+    bench.gets(1, "^ack 1");
+    assert_eq!(bench.session.unacknowledged(), (0, 0));
+    bench.session.hold_acks(false);
+    assert_eq!(bench.sends(1), ["^ack 3"]);
+
+    bench.session.hold_acks(true);
+    bench.gets(1, "d");
+    bench.gets(1, "^close {\"code\":1000,\"sent\":4}");
+    let sent = bench.sends(1);
+    assert_eq!(sent[0], "^ack 4");
+    assert!(sent[1].starts_with("^close "));
+}

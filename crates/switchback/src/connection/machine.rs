@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 use switchback_core::{CloseReason, Message};
 use switchback_session::{ClientSession, ProtocolError, Remains, ServerSession};
 
+use super::outbox::OVERHEAD;
 use super::plain::Plain;
 
 /// What decides: a session of either side, or nothing but a plain transport.
@@ -145,12 +146,31 @@ impl Machine {
         }
     }
 
+    /// Has the peer stop sending, or go on.
+    pub(crate) fn hold_acks(&mut self, held: bool) {
+        match self {
+            Self::Server(session) => session.hold_acks(held),
+            Self::Client(session) => session.hold_acks(held),
+            Self::Plain(_) => {}
+        }
+    }
+
+    /// How many messages and bytes a peer sends that gets no acknowledgement.
+    pub(crate) fn window(&self) -> (usize, usize) {
+        match self {
+            Self::Server(session) => session.window(),
+            Self::Client(session) => session.window(),
+            Self::Plain(_) => (0, 0),
+        }
+    }
+
     /// What is sent and not acknowledged, in bytes: what parking this connection costs.
     pub(crate) fn unacknowledged_bytes(&self) -> usize {
-        match self {
-            Self::Server(session) => session.unacknowledged().1,
-            Self::Client(session) => session.unacknowledged().1,
-            Self::Plain(_) => 0,
-        }
+        let (messages, bytes) = match self {
+            Self::Server(session) => session.unacknowledged(),
+            Self::Client(session) => session.unacknowledged(),
+            Self::Plain(_) => (0, 0),
+        };
+        bytes + messages * OVERHEAD
     }
 }

@@ -47,7 +47,7 @@ pub(crate) enum Rejected {
 }
 
 /// What a message costs beside its payload.
-const OVERHEAD: usize = 64;
+pub(super) const OVERHEAD: usize = 64;
 
 impl Outbox {
     pub(crate) fn new(soft: usize, hard: usize) -> Self {

@@ -126,6 +126,9 @@ impl Shared {
         // Events that are there are taken without driving, so that the replies to them leave
         // together: the last of these replies flushes.
         if let Poll::Ready(event) = timed.driver.take() {
+            if timed.driver.is_behind() {
+                self.waker.nudge_soon();
+            }
             return Poll::Ready(event);
         }
         match self.recv_short(&mut timed) {

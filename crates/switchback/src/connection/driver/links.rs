@@ -122,7 +122,8 @@ impl Driver {
         if self.readable {
             self.readable = !drained;
             // What was read may have made room to send, or called for a decision.
-            again |= drained || !self.is_full();
+            again |= drained || !self.is_overfull();
+            self.note_pace();
         }
         again
     }
@@ -190,7 +191,7 @@ impl Driver {
             return Step::Drained;
         }
         loop {
-            if self.is_full() {
+            if self.is_overfull() {
                 return Step::More;
             }
             let link = &mut self.links[index];

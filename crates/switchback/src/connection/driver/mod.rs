@@ -18,7 +18,7 @@ use switchback_session::{ClosedBy, Entropy, Failure, Hello, Refused};
 use self::links::Link;
 pub(super) use self::short::Received;
 use super::machine::{Machine, PLAIN};
-use super::outbox::{Outbox, cost};
+use super::outbox::{OVERHEAD, Outbox, cost};
 use super::{Event, State};
 use crate::client::Dials;
 
@@ -34,6 +34,8 @@ pub(crate) struct Driver {
     inbound: VecDeque<Event>,
     inbound_bytes: usize,
     inbound_limit: usize,
+    /// There is more inbound than the application should let wait.
+    full: bool,
     /// The application went away.
     discarding: bool,
     /// Taken out of the outbox and not numbered yet.
@@ -58,6 +60,8 @@ pub(crate) struct Driver {
 
 /// How many messages may wait for the application, whatever their size.
 const MAX_INBOUND: usize = 256;
+/// From how many on other events are not queued any more.
+const MAX_EVENTS: usize = 4 * MAX_INBOUND;
 /// How much room an empty queue keeps after a burst.
 const KEPT_INBOUND: usize = 32;
 /// How many bytes of replies may wait for others that leave in the same write.
@@ -77,6 +81,7 @@ impl Driver {
             inbound: VecDeque::new(),
             inbound_bytes: 0,
             inbound_limit,
+            full: false,
             discarding: false,
             staged: VecDeque::new(),
             deferred: 0,
@@ -190,6 +195,7 @@ impl Driver {
             if self.inbound.is_empty() && self.inbound.capacity() > KEPT_INBOUND {
                 self.inbound = VecDeque::new();
             }
+            self.note_pace();
             return Poll::Ready(Ok(Some(event)));
         }
         match &mut self.end {
@@ -260,7 +266,7 @@ impl Driver {
         self.readable |= readable;
         // An application that does not read must not make its peer look silent.
         if due && self.machine.deadline().is_some_and(|at| at <= now) {
-            if self.readable || self.is_full() {
+            if self.readable || self.is_overfull() {
                 self.machine.excuse(now);
             }
             self.machine.handle_timeout(now);
@@ -308,14 +314,35 @@ impl Driver {
         released > 0 || closing.is_some()
     }
 
+    /// The application is slow: the peer gets no acknowledgement, and so stops sending.
     fn is_full(&self) -> bool {
         self.inbound_bytes >= self.inbound_limit || self.inbound.len() >= MAX_INBOUND
+    }
+
+    /// Nothing more is read. It goes on beyond [full](Self::is_full) for what a peer may have sent
+    /// by then, because the application may be waiting for what is behind that: for an
+    /// acknowledgement which makes room for its reply.
+    fn is_overfull(&self) -> bool {
+        let (messages, bytes) = self.machine.window();
+        self.inbound_bytes >= self.inbound_limit + bytes + messages * OVERHEAD
+            || self.inbound.len() >= MAX_INBOUND + messages
+    }
+
+    /// Tells the machine whether the application keeps up.
+    fn note_pace(&mut self) {
+        let full = self.is_full();
+        if full != self.full {
+            self.full = full;
+            self.machine.hold_acks(full);
+            // What was withheld is to be sent.
+            self.deferred += usize::from(!full);
+        }
     }
 
     fn push(&mut self, event: Event) {
         // An application that never reads has the state to look at.
         let message = matches!(event, Event::Message(_));
-        if self.discarding || (!message && self.inbound.len() >= MAX_INBOUND) {
+        if self.discarding || (!message && self.inbound.len() >= MAX_EVENTS) {
             return;
         }
         if let Event::Message(message) = &event {
@@ -347,6 +374,7 @@ impl Driver {
         self.discarding = true;
         self.inbound = VecDeque::new();
         self.inbound_bytes = 0;
+        self.note_pace();
     }
 }
 
