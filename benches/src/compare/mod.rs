@@ -156,6 +156,10 @@ fn one(case: &Case, entry: &Entry, cores: &Cores) -> io::Result<Outcome> {
         command.args(["--kind", entry.kind]);
     }
     command.args(&case.args);
+    if cores.are_apart() && matches!(case.scenario, "echo" | "fan-out") {
+        // Remote clients are not woken up by the server's core.
+        command.arg("--spin");
+    }
     if let Some(publish) = entry.publish.as_ref().filter(|_| case.publishes(entry)) {
         command.args(["--publish", &server.url(publish)]);
         if entry.post {

@@ -39,6 +39,11 @@ impl Cores {
         on(self.pair.map(|pair| pair.1), program)
     }
 
+    /// Tells whether neither takes the other's time.
+    pub(super) fn are_apart(&self) -> bool {
+        self.pair.is_some()
+    }
+
     pub(super) fn describe(&self) -> String {
         match self.pair {
             Some((server, load)) => {

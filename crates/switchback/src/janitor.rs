@@ -106,7 +106,7 @@ impl Janitor {
 
     fn round(&self) -> Option<Instant> {
         let now = Instant::now();
-        let mut due = {
+        let due = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let mut due = std::mem::take(&mut state.ready);
             if state.soon_at.is_some_and(|at| at <= now) {
@@ -121,11 +121,16 @@ impl Janitor {
         // The janitor's lock is never held while a connection's is taken: connections take them
         // in the other order.
         let mut done = Vec::new();
-        for connection in due.drain(..).filter_map(|connection| connection.upgrade()) {
-            if connection.serve(now) {
+        let mut round = Round { janitor: self, due };
+        round.due.reverse();
+        while let Some(connection) = round.due.pop() {
+            if let Some(connection) = connection.upgrade()
+                && connection.serve(now)
+            {
                 done.push(connection);
             }
         }
+        let due = std::mem::take(&mut round.due);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let adopted: Vec<_> = done
             .iter()
@@ -140,6 +145,22 @@ impl Janitor {
         // Last references end here, outside of the lock.
         drop((done, adopted));
         next
+    }
+}
+
+/// What is left of a round. Should one connection panic, the others are served in the next round.
+struct Round<'a> {
+    janitor: &'a Janitor,
+    due: Vec<Weak<Shared>>,
+}
+
+impl Drop for Round<'_> {
+    fn drop(&mut self) {
+        if !self.due.is_empty() {
+            let state = self.janitor.state.lock();
+            let mut state = state.unwrap_or_else(PoisonError::into_inner);
+            state.ready.append(&mut self.due);
+        }
     }
 }
 

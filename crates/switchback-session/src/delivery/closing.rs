@@ -44,6 +44,11 @@ impl Closing {
         self.by_peer
     }
 
+    /// Returns why this side closes, if it does of its own accord.
+    pub(crate) fn local(&self) -> Option<&CloseReason> {
+        self.local.as_ref().map(|(reason, _)| reason)
+    }
+
     pub(crate) fn peer(&self) -> Option<&Close> {
         self.peer.as_ref()
     }

@@ -184,6 +184,10 @@ impl Delivery {
         // even when another was the carrier in between: it lives, so it delivers.
         let number = link.cursor.max(self.outbox.first());
         if number != link.implied {
+            if !self.closing.is_closing() {
+                // Its number is the one to say.
+                self.outbox.push_from(&mut more.by_ref().take(1));
+            }
             let queued = number <= self.outbox.last();
             if queued && !self.transmit_control(now, link, &Control::Seq(number), &mut take) {
                 return;

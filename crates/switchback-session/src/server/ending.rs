@@ -44,8 +44,11 @@ impl ServerSession {
     /// Tells whether the client has closed and will not come back to hear the end of it: it is a
     /// page that was left, say.
     pub(super) fn client_leaves(&self) -> bool {
-        let close = self.delivery.closing.peer();
-        close.is_some_and(|close| close.reason.code() == CloseCode::GOING_AWAY)
+        let closing = &self.delivery.closing;
+        let leaves = |reason: &CloseReason| reason.code() == CloseCode::GOING_AWAY;
+        // An answer to this side's close repeats its code.
+        let is_answer = !closing.by_peer() && closing.local().is_some_and(leaves);
+        !is_answer && closing.peer().is_some_and(|close| leaves(&close.reason))
     }
 
     /// The closing handshake is complete, or goes no further.

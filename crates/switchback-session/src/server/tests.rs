@@ -573,3 +573,44 @@ fn acknowledgements_are_withheld_while_the_application_is_slow_but_not_from_a_cl
     assert_eq!(sent[0], "^ack 4");
     assert!(sent[1].starts_with("^close "));
 }
+
+#[test]
+fn the_answer_to_a_server_that_goes_away_is_not_a_client_that_leaves() {
+    let mut bench = Bench::new(Config::new());
+    bench.attach("new 1.1");
+    bench.gets(1, "^select 0");
+    bench
+        .session
+        .close(bench.now, CloseCode::GOING_AWAY.into(), None);
+    assert_eq!(bench.sends(1).len(), 1);
+    assert!(bench.gets(1, "under way").is_some());
+    bench.gets(1, "^close {\"code\":1001,\"sent\":1}");
+    assert_eq!(closed(&bench.events()), None);
+    // The client learns that its last message was received.
+    assert_eq!(bench.sends(1), ["^ack 1"]);
+    assert_eq!(closed(&bench.events()), Some((1001, ClosedBy::Local)));
+}
+
+#[test]
+fn a_message_sent_right_after_a_hand_over_says_its_number() {
+    let mut bench = Bench::new(Config::new());
+    let token = bench.attach("new 1.1").token;
+    bench.gets(1, "^select 0");
+    bench.attach(&format!("{token} 2.1.0"));
+    bench.session.send("1".into()).unwrap();
+    assert_eq!(bench.sends(1), ["1"]);
+    bench.gets(1, "^ack 1");
+    bench.gets(2, "^select 1");
+    bench.events();
+    bench.sends(2);
+    let mut texts = Vec::new();
+    let mut messages = std::iter::once(Message::from("2"));
+    let now = bench.now;
+    bench
+        .session
+        .transmit_from(now, 2, &mut messages, |message| {
+            texts.push(message.as_text().unwrap().replace('\u{1}', "^"));
+            true
+        });
+    assert_eq!(texts, ["^seq 2", "2"]);
+}

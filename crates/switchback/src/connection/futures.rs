@@ -57,6 +57,39 @@ impl Future for Recv<'_> {
     }
 }
 
+/// Waits for the end of a connection that is being closed. Dropping it hands that to the background.
+pub(super) struct Closed<'a> {
+    shared: &'a Shared,
+    waiting: bool,
+}
+
+impl<'a> Closed<'a> {
+    pub(super) fn new(shared: &'a Shared) -> Self {
+        Self {
+            shared,
+            waiting: false,
+        }
+    }
+}
+
+impl Future for Closed<'_> {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let closed = self.shared.poll_closed(cx);
+        self.waiting = closed.is_pending();
+        closed
+    }
+}
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        if self.waiting {
+            self.shared.stop_waiting();
+        }
+    }
+}
+
 /// Sends at once where that is possible; only where it is not, there is something to wait for.
 pub(super) enum Sending<'a> {
     Begun {

@@ -99,9 +99,7 @@ impl Machine {
         match self {
             Self::Server(session) => session.close(now, why, reconnect),
             Self::Client(session) => session.close(now, why),
-            Self::Plain(plain) => {
-                plain.closing.get_or_insert(why);
-            }
+            Self::Plain(plain) => plain.close(now, why),
         }
     }
 
@@ -117,7 +115,7 @@ impl Machine {
         match self {
             Self::Server(session) => session.deadline(),
             Self::Client(session) => session.deadline(),
-            Self::Plain(_) => None,
+            Self::Plain(plain) => plain.deadline(),
         }
     }
 
@@ -125,7 +123,7 @@ impl Machine {
         match self {
             Self::Server(session) => session.handle_timeout(now),
             Self::Client(session) => session.handle_timeout(now),
-            Self::Plain(_) => {}
+            Self::Plain(plain) => plain.handle_timeout(now),
         }
     }
 

@@ -22,7 +22,7 @@ use switchback_core::{CloseCode, CloseReason, Error, Message, TransportKind};
 
 pub(crate) use self::driver::Driver;
 pub use self::event::Event;
-use self::futures::{NextEvent, Recv, Sending, Wait};
+use self::futures::{Closed, NextEvent, Recv, Sending, Wait};
 pub(crate) use self::machine::Machine;
 pub use self::sender::{SendError, Sender};
 pub(crate) use self::shared::{Observer, Settings, Shared};
@@ -158,7 +158,7 @@ impl Connection {
     /// Cancel safe: the close goes on, also when the connection is dropped.
     pub async fn close(&mut self, why: impl Into<CloseReason>) -> Result<(), Error> {
         self.shared.start_close(why.into());
-        std::future::poll_fn(|cx| self.shared.poll_closed(cx)).await
+        Closed::new(&self.shared).await
     }
 
     /// Returns what the connection is doing now.

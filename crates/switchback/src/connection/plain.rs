@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use switchback_core::{CloseReason, Message};
 
@@ -12,10 +13,15 @@ pub(crate) struct Plain {
     /// What the application, or the peer, closes with.
     pub(super) closing: Option<CloseReason>,
     pub(super) closed: bool,
+    /// When what is left is given up.
+    until: Option<Instant>,
 }
 
 /// How much is taken out of the outbox ahead of the transport.
 const AHEAD: usize = 16 * 1024;
+
+/// How long a peer may take for what is left when the connection is closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Plain {
     fn has_room(&self) -> bool {
@@ -40,6 +46,28 @@ impl Plain {
             self.bytes += cost(&message);
             self.queue.push_back(message);
         }
+    }
+
+    /// Closes when everything is on its way, or after a while.
+    pub(super) fn close(&mut self, now: Instant, why: CloseReason) {
+        self.closing.get_or_insert(why);
+        self.until.get_or_insert(now + CLOSE_TIMEOUT);
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.until.filter(|_| !self.closed)
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.until.is_some_and(|until| until <= now) {
+            self.give_up();
+        }
+    }
+
+    /// Forgets what is not on its way.
+    pub(super) fn give_up(&mut self) {
+        self.queue.clear();
+        self.bytes = 0;
     }
 
     /// Tells whether it is to be closed, and everything before that is on its way.

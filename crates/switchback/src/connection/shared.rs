@@ -57,7 +57,7 @@ struct Timed {
     /// Among the endpoint's parked sessions.
     place: Option<u64>,
     ended: bool,
-    /// When somebody looked at the clock last: when what is being read came, or before that.
+    /// When somebody looked at the clock last: when what is being read came.
     now: Instant,
 }
 
@@ -114,7 +114,8 @@ impl Shared {
         while timed.armed.pop_if(|armed| *armed <= now).is_some() {
             timed.due = true;
         }
-        if !asked && !timed.due && !timed.driver.is_behind() {
+        let asked = asked || self.waker.is_called() || timed.driver.is_behind();
+        if !asked && !timed.due {
             // It was to look in a moment, and nothing was left for it.
             return timed.driver.is_done();
         }
@@ -126,7 +127,8 @@ impl Shared {
         // Events that are there are taken without driving, so that the replies to them leave
         // together: the last of these replies flushes.
         if let Poll::Ready(event) = timed.driver.take() {
-            if timed.driver.is_behind() {
+            // Somebody may have called this task in vain, because it is not about to wait.
+            if timed.driver.is_behind() || self.waker.is_called() {
                 self.waker.nudge_soon();
             }
             return Poll::Ready(event);
@@ -203,6 +205,9 @@ impl Shared {
             return Ok(Some(message));
         };
         let done = if timed.driver.is_short() {
+            if !timed.driver.is_behind() {
+                timed.now = Instant::now();
+            }
             let now = timed.now;
             let mut cx = Context::from_waker(&self.task);
             timed.driver.send_short(&mut cx, now, message)

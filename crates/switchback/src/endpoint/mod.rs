@@ -78,19 +78,22 @@ impl Endpoint {
     pub fn new(config: Config) -> (Self, Incoming) {
         let (accepted, incoming) = mpsc::channel(config.backlog);
         let janitor = Janitor::new();
+        // Sessions and plain connections are counted here. A session that comes back has a place in a
+        // transport's own list for what it has left, until that ends, and another for the new one.
+        let attachments = config.max_connections.saturating_mul(2);
         let inner = Inner {
             // A session has its own heartbeat, which plain WebSocket clients do not know.
             websocket: switchback_ws::Config::new().limits(config.limits.clone()),
             sse: SseServer::new(
                 switchback_sse::ServerConfig::new()
                     .limits(config.limits.clone())
-                    .max_connections(config.max_connections),
+                    .max_connections(attachments),
             ),
             longpoll: LongPollServer::new(
                 switchback_longpoll::ServerConfig::new()
                     .limits(config.limits.clone())
                     .window(config.poll_window)
-                    .max_connections(config.max_connections),
+                    .max_connections(attachments),
             ),
             sessions: Arc::new(Sessions::new(
                 Parking::new(config.max_parked, config.max_parked_bytes),

@@ -105,6 +105,7 @@ where
             let late = || io::Error::new(io::ErrorKind::TimedOut, "a request came too slowly");
             deadline.poll(cx).map(|()| Err(late().into()))
         } else {
+            kept = None;
             deadline.lift();
             Poll::Pending
         }

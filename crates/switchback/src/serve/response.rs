@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
@@ -15,7 +15,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::BoxError;
 use super::connection::poll_more;
+use super::deadline::Deadline;
 use crate::list;
+
+/// How long a client may take nothing of a response that it has asked for.
+const STALLED: Duration = Duration::from_secs(60);
 
 /// How much a client may send behind a request before it gets the response. The rest waits.
 const MAX_UNREAD: usize = 8 * 1024;
@@ -107,19 +111,40 @@ where
     .await
 }
 
+/// Writes, unless the client takes nothing for too long.
 async fn write<I: AsyncWrite + Unpin>(io: &mut I, parts: [&[u8]; 4]) -> io::Result<()> {
     let mut slices = parts.map(IoSlice::new);
     let mut rest = &mut slices[..];
     // Takes the empty ones away.
     IoSlice::advance_slices(&mut rest, 0);
+    let mut deadline = Deadline::default();
     while !rest.is_empty() {
-        let written = poll_fn(|cx| Pin::new(&mut *io).poll_write_vectored(cx, rest)).await?;
+        let write = |cx: &mut Context<'_>| Pin::new(&mut *io).poll_write_vectored(cx, rest);
+        let written = unless_stalled(&mut deadline, write).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
         IoSlice::advance_slices(&mut rest, written);
     }
-    poll_fn(|cx| Pin::new(&mut *io).poll_flush(cx)).await
+    unless_stalled(&mut deadline, |cx| Pin::new(&mut *io).poll_flush(cx)).await
+}
+
+/// Waits for one step of writing.
+async fn unless_stalled<T>(
+    deadline: &mut Deadline,
+    mut step: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
+) -> io::Result<T> {
+    deadline.lift();
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = step(cx) {
+            return Poll::Ready(done);
+        }
+        deadline.set_once(STALLED);
+        ready!(deadline.poll(cx));
+        let text = "the client took nothing of the response for too long";
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, text)))
+    })
+    .await
 }
 
 /// How a client finds the end of a body (RFC 9112, 6).

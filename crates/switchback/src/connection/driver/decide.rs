@@ -113,6 +113,7 @@ impl Driver {
                     why,
                     unacknowledged,
                 } => {
+                    session.hold_acks(self.full);
                     self.push(Event::StartedAnew {
                         why,
                         unacknowledged,

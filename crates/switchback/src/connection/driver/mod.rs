@@ -364,7 +364,10 @@ impl Driver {
         match &mut self.machine {
             Machine::Server(session) => session.abort(why, ClosedBy::Overflow),
             Machine::Client(session) => session.abort(now, why, ClosedBy::Overflow),
-            Machine::Plain(plain) => drop(plain.closing.get_or_insert(why)),
+            Machine::Plain(plain) => {
+                plain.close(now, why);
+                plain.give_up();
+            }
         }
     }
 

@@ -113,13 +113,18 @@ impl Driver {
         }
         let more = self.links[0].transport.has_buffered() == Some(true);
         let done = (more && self.deferred < DEFERRED) || self.flush(cx);
-        Ok(done && !self.machine.has_events())
+        Ok(done && self.is_well())
     }
 
     /// Writes what is left to write before the application waits. `false`: the long way is to be
     /// gone.
     pub(in crate::connection) fn rest_short(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         self.transmit(cx, now, 0, &mut iter::empty());
-        self.flush(cx) && !self.machine.has_events()
+        self.flush(cx) && self.is_well()
+    }
+
+    /// Tells whether the short way is still the right one.
+    fn is_well(&self) -> bool {
+        self.links[0].failed.is_none() && !self.machine.has_events()
     }
 }
