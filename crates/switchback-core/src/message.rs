@@ -8,8 +8,8 @@ use crate::{Error, ErrorKind};
 
 /// One application message: a Unicode string or a byte string of any length, empty included.
 ///
-/// A message is immutable and cheap to clone: it is one pointer, and clones share the payload. Every transport delivers
-/// it bit for bit as it was sent, and keeps text apart from binary.
+/// A message is immutable and cheap to clone: it is one pointer, and clones share the payload. Every
+/// transport delivers it bit for bit as it was sent, and keeps text apart from binary.
 ///
 /// A message that goes to many connections is [prepared](Message::prepare) first: it then carries
 /// one slot per [wire form](WireForm), so that each form is encoded once, whatever the number of
@@ -169,7 +169,8 @@ impl Message {
 
     /// Makes this message share its encodings: what one clone encodes, all clones send.
     ///
-    /// Holds for all clones, those made before too. Costs one allocation. Worth it from the second receiver on.
+    /// Holds for all clones, those made before too. Costs one allocation. Worth it from the second
+    /// receiver on.
     #[must_use]
     pub fn prepare(self) -> Self {
         self.0.forms.get_or_init(Default::default);

@@ -131,6 +131,18 @@ impl Outbox {
     }
 }
 
+/// Takes messages out of a queue that was [taken](Outbox::take), and counts what they release.
+pub(super) fn drain<'a>(
+    queue: &'a mut VecDeque<Message>,
+    released: &'a mut usize,
+) -> impl Iterator<Item = Message> + 'a {
+    std::iter::from_fn(move || {
+        let message = queue.pop_front()?;
+        *released += cost(&message);
+        Some(message)
+    })
+}
+
 /// What a message costs in queues.
 pub(super) fn cost(message: &Message) -> usize {
     message.len() + OVERHEAD

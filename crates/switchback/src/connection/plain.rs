@@ -33,9 +33,13 @@ impl Plain {
         if !self.has_room() {
             return Err(message);
         }
+        self.push(message);
+        Ok(())
+    }
+
+    fn push(&mut self, message: Message) {
         self.bytes += cost(&message);
         self.queue.push_back(message);
-        Ok(())
     }
 
     /// Takes messages for as long as there is room.
@@ -43,8 +47,7 @@ impl Plain {
         while self.has_room()
             && let Some(message) = messages.next()
         {
-            self.bytes += cost(&message);
-            self.queue.push_back(message);
+            self.push(message);
         }
     }
 

@@ -150,21 +150,19 @@ impl Shared {
 
     /// Receives the short way, where that is open.
     fn recv_short(&self, timed: &mut Timed) -> Received {
-        let mut readable = false;
         if self.waker.is_called() {
-            readable = self.waker.begin();
+            timed.driver.note_readable(self.waker.begin());
             timed.now = Instant::now();
         } else if !timed.driver.is_behind() {
             // Whatever is under way calls when there is something to do.
             return Received::Drained;
         }
         if !timed.driver.is_short() || !self.outbox.is_idle() {
-            self.waker.put_back(readable);
             return Received::Other;
         }
         let now = timed.now;
         let mut cx = Context::from_waker(&self.task);
-        let received = timed.driver.recv_short(&mut cx, now, readable);
+        let received = timed.driver.recv_short(&mut cx, now);
         match received {
             // The janitor reads on, should the application not come back for the rest.
             Received::Message(_) => self.waker.nudge_soon(),

@@ -49,13 +49,6 @@ impl ConnectionWaker {
         self.readable.swap(false, Ordering::SeqCst)
     }
 
-    /// After [`begin`](Self::begin), by one who does not read after all.
-    pub(crate) fn put_back(&self, readable: bool) {
-        if readable {
-            self.readable.store(true, Ordering::SeqCst);
-        }
-    }
-
     /// Tells whether something calls for a drive.
     pub(crate) fn is_called(&self) -> bool {
         self.pending.load(Ordering::SeqCst)

@@ -284,7 +284,7 @@ impl<F: Send + 'static> Sleep for HeadWait<F> {}
 impl<F> Future for HeadWait<F> {
     type Output = ();
 
-    /// Called when hyper has to wait for the head. Never ready: [`Exchange::run`] has the deadline.
+    /// Called when hyper has to wait for the head. Never ready: [`exchange`] has the deadline.
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
         self.0.lock().waits = true;
         Poll::Pending

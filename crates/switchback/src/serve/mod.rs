@@ -62,7 +62,7 @@ where
     S: Clone + Send + 'static,
     S::Future: Send,
     B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Into<BoxError>,
 {
     loop {
         let (stream, peer) = accept(&listener).await?;

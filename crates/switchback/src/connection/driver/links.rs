@@ -1,8 +1,8 @@
 //! Writes and reads the transports.
 
+use std::mem;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use std::{iter, mem};
 
 use switchback_core::{
     CloseCode, CloseReason, Error, ErrorKind, Message, Transport, TransportKind,
@@ -11,7 +11,7 @@ use switchback_core::{
 use super::Driver;
 use crate::client::Dialled;
 use crate::connection::machine::Machine;
-use crate::connection::outbox::{Outbox, cost};
+use crate::connection::outbox::{Outbox, drain};
 use crate::connection::{Event, State};
 
 /// One transport of the connection.
@@ -165,12 +165,7 @@ impl Driver {
     ) {
         let mut staged = mem::take(&mut self.staged);
         let mut released = 0;
-        let mut messages = iter::from_fn(|| {
-            let message = staged.pop_front()?;
-            released += cost(&message);
-            Some(message)
-        });
-        self.transmit(cx, now, index, &mut messages);
+        self.transmit(cx, now, index, &mut drain(&mut staged, &mut released));
         self.staged = staged;
         if released > 0 {
             outbox.release(released);

@@ -6,7 +6,6 @@ mod short;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::iter;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ use switchback_session::{ClosedBy, Entropy, Failure, Hello, Refused};
 use self::links::Link;
 pub(super) use self::short::Received;
 use super::machine::{Machine, PLAIN};
-use super::outbox::{OVERHEAD, Outbox, cost};
+use super::outbox::{OVERHEAD, Outbox, cost, drain};
 use super::{Event, State};
 use crate::client::Dials;
 
@@ -253,6 +252,11 @@ impl Driver {
         links.chain(closing).chain(self.machine.deadline()).min()
     }
 
+    /// A transport may have called since the last time.
+    pub(super) fn note_readable(&mut self, readable: bool) {
+        self.readable |= readable;
+    }
+
     /// Does everything that can be done now. `readable`: a transport has called since the last
     /// time. `due`: a timer may be due.
     pub(super) fn drive(
@@ -263,7 +267,7 @@ impl Driver {
         readable: bool,
         due: bool,
     ) {
-        self.readable |= readable;
+        self.note_readable(readable);
         // An application that does not read must not make its peer look silent.
         if due && self.machine.deadline().is_some_and(|at| at <= now) {
             if self.readable || self.is_overfull() {
@@ -294,12 +298,9 @@ impl Driver {
     fn stow(&mut self, now: Instant, outbox: &Outbox) -> bool {
         let mut released = 0;
         if !self.staged.is_empty() {
-            let staged = &mut self.staged;
-            self.machine.send_from(&mut iter::from_fn(|| {
-                let message = staged.pop_front()?;
-                released += cost(&message);
-                Some(message)
-            }));
+            let mut messages = drain(&mut self.staged, &mut released);
+            self.machine.send_from(&mut messages);
+            drop(messages);
             if released > 0 {
                 outbox.release(released);
             }

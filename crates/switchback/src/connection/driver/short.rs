@@ -37,14 +37,12 @@ impl Driver {
             && !self.machine.has_events()
     }
 
-    /// Reads one message. `readable`: a transport has called since the last time.
+    /// Reads one message.
     pub(in crate::connection) fn recv_short(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
-        readable: bool,
     ) -> Received {
-        self.readable |= readable;
         if !self.readable {
             return Received::Drained;
         }
