@@ -96,8 +96,17 @@ impl Session {
 
     /// The acknowledgement that is due; with `now`, one for anything that is not acknowledged.
     pub(super) fn acknowledgement(&mut self, now: bool) -> Option<String> {
+        self.acknowledgement_from(self.ack_messages, self.ack_bytes, now)
+    }
+
+    /// The acknowledgement that goes along with messages, as clients of the facade do it.
+    pub(super) fn acknowledgement_along(&mut self) -> Option<String> {
+        self.acknowledgement_from(self.ack_messages / 4, self.ack_bytes / 8, false)
+    }
+
+    fn acknowledgement_from(&mut self, least: u64, bytes: u64, now: bool) -> Option<String> {
         let messages = self.received - self.acknowledged;
-        let due = messages >= self.ack_messages || self.bytes >= self.ack_bytes;
+        let due = messages >= least || self.bytes >= bytes;
         if messages == 0 || !(due || now) {
             return None;
         }

@@ -138,6 +138,13 @@ impl Wire for WebSocket {
     }
 
     fn send(&mut self, payload: &[u8], out: &mut Out) {
+        let ack = self
+            .session
+            .as_mut()
+            .and_then(Session::acknowledgement_along);
+        if let Some(ack) = ack {
+            self.put(1, ack.as_bytes(), &mut out[0]);
+        }
         self.put(1, payload, &mut out[0]);
     }
 

@@ -42,6 +42,29 @@ pub trait Transport: fmt::Debug + Send + Unpin {
     /// Nothing is lost when the caller goes away after `Pending`.
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>>;
 
+    /// Receives messages and gives each to `take`, until that returns `false` or no more is at hand. As
+    /// [`poll_recv`](Self::poll_recv) for many messages: `Ready(Ok(true))` when there was at least
+    /// one, `Ready(Ok(false))` where that gives `None`. The default asks for one after the other.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_recv`](Self::poll_recv), and only where no message was given before.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the caller goes away after `Pending`.
+    fn poll_recv_each(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: &mut dyn FnMut(Message) -> bool,
+    ) -> Poll<Result<bool, Error>> {
+        self.poll_recv(cx).map_ok(|message| {
+            let open = message.is_some();
+            message.map(take);
+            open
+        })
+    }
+
     /// Tells whether something that was received already waits in this transport, so that
     /// [`poll_recv`](Self::poll_recv) may give a message without reading: whoever replies may hold
     /// the flush back until then. `None`: this transport cannot tell, the default.
@@ -92,6 +115,14 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
         (**self).poll_recv(cx)
     }
 
+    fn poll_recv_each(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: &mut dyn FnMut(Message) -> bool,
+    ) -> Poll<Result<bool, Error>> {
+        (**self).poll_recv_each(cx, take)
+    }
+
     fn has_buffered(&self) -> Option<bool> {
         (**self).has_buffered()
     }
@@ -120,6 +151,14 @@ impl<T: Transport + ?Sized> Transport for &mut T {
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
         (**self).poll_recv(cx)
+    }
+
+    fn poll_recv_each(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: &mut dyn FnMut(Message) -> bool,
+    ) -> Poll<Result<bool, Error>> {
+        (**self).poll_recv_each(cx, take)
     }
 
     fn has_buffered(&self) -> Option<bool> {

@@ -54,7 +54,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 /// What was read.
 #[derive(Debug)]
 pub(crate) enum Input {
-    Message(Message),
+    /// At least one message, which was given away.
+    Messages,
     /// A ping or pong: nothing for the application.
     Control,
     /// A close frame. The answer is queued if one is due.
@@ -121,17 +122,22 @@ impl Engine {
         self.inbound.has_unread()
     }
 
-    /// Reads the next thing; writes and flushes the answers to what was read before.
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Input, Failure>> {
+    /// Reads the next thing; writes and flushes the answers to what was read before. Messages are
+    /// given to `give`, for as long as it returns `true` and they are at hand.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        give: &mut dyn FnMut(Message) -> bool,
+    ) -> Poll<Result<Input, Failure>> {
         self.flush_owed(cx);
         loop {
             let input = if self.inbound.has_unread() {
                 let (bytes, at) = self.inbound.take_unread();
-                let (taken, input) = self.take(&bytes[at..]);
+                let (taken, input) = self.take(&bytes[at..], give);
                 self.inbound.keep(bytes, at + taken);
                 input
             } else {
-                ready!(self.poll_input(cx))
+                ready!(self.poll_input(cx, give))
             };
             if let Some(input) = input {
                 return Poll::Ready(input);
@@ -140,9 +146,13 @@ impl Engine {
     }
 
     /// Reads the byte stream once. `None`: what came is not all of anything yet.
-    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Input, Failure>>> {
+    fn poll_input(
+        &mut self,
+        cx: &mut Context<'_>,
+        give: &mut dyn FnMut(Message) -> bool,
+    ) -> Poll<Option<Result<Input, Failure>>> {
         if self.inbound.has_begun() {
-            return self.poll_begun(cx);
+            return self.poll_begun(cx, give);
         }
         with_space(|space| {
             let Some(io) = &mut self.io else {
@@ -153,10 +163,10 @@ impl Engine {
                 Err(error) => return Poll::Ready(Some(Err(EngineError::Io(error).into()))),
             };
             if bytes.is_empty() {
-                return Poll::Ready(self.end_of_stream());
+                return Poll::Ready(self.end_of_stream(give));
             }
             self.signs.note();
-            let (taken, input) = self.take(bytes);
+            let (taken, input) = self.take(bytes, give);
             if taken < bytes.len() {
                 self.inbound.keep(bytes[taken..].to_vec(), 0);
             }
@@ -165,46 +175,74 @@ impl Engine {
     }
 
     /// Reads on in the message that is begun.
-    fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Input, Failure>>> {
+    fn poll_begun(
+        &mut self,
+        cx: &mut Context<'_>,
+        give: &mut dyn FnMut(Message) -> bool,
+    ) -> Poll<Option<Result<Input, Failure>>> {
         let Some(io) = &mut self.io else {
             return Poll::Ready(Some(Err(EngineError::AlreadyClosed.into())));
         };
         Poll::Ready(match ready!(self.inbound.poll_begun(cx, &mut **io)) {
-            Ok(0) => self.end_of_stream(),
+            Ok(0) => self.end_of_stream(give),
             Ok(_) => {
                 self.signs.note();
                 let message = self.inbound.finish_begun();
-                message.map(|message| message.map(Input::Message))
+                message.map(|message| message.map(|message| one(message, give)))
             }
             Err(error) => Some(Err(EngineError::Io(error).into())),
         })
     }
 
-    /// Takes bytes up to the next thing. Returns how many, and that thing if it is complete.
-    fn take(&mut self, bytes: &[u8]) -> (usize, Option<Result<Input, Failure>>) {
+    /// Takes messages, or else bytes up to the next other thing: nothing that can fail comes behind
+    /// messages in one call. Returns how many bytes, and what came if it is complete.
+    fn take(
+        &mut self,
+        bytes: &[u8],
+        give: &mut dyn FnMut(Message) -> bool,
+    ) -> (usize, Option<Result<Input, Failure>>) {
         let mut taken = 0;
+        let mut given = false;
         while taken < bytes.len() {
-            let (len, next) = self.inbound.next(&bytes[taken..]);
-            let part = &bytes[taken..taken + len];
-            taken += len;
-            let input = match next {
-                Next::Message(message) => Some(message.map(Input::Message)),
-                Next::Begun => None,
-                Next::Engine => self.take_by_engine(part, false),
-            };
-            if input.is_some() {
-                return (taken, input);
+            let rest = &bytes[taken..];
+            match self.inbound.next(rest) {
+                Next::Message(len, Ok(message)) => {
+                    taken += len;
+                    given = true;
+                    if !give(message) {
+                        break;
+                    }
+                }
+                Next::Begun => return (bytes.len(), given.then_some(Ok(Input::Messages))),
+                _ if given => break,
+                Next::Message(len, Err(failure)) => return (taken + len, Some(Err(failure))),
+                Next::Engine => {
+                    let len = self.inbound.watch().feed(rest);
+                    taken += len;
+                    let input = self.take_by_engine(&rest[..len], false, give);
+                    if input.is_some() {
+                        return (taken, input);
+                    }
+                }
             }
         }
-        (taken, None)
+        (taken, given.then_some(Ok(Input::Messages)))
     }
 
-    fn end_of_stream(&mut self) -> Option<Result<Input, Failure>> {
-        self.take_by_engine(&[], true)
+    fn end_of_stream(
+        &mut self,
+        give: &mut dyn FnMut(Message) -> bool,
+    ) -> Option<Result<Input, Failure>> {
+        self.take_by_engine(&[], true, give)
     }
 
     /// `part` ends at the latest where the frame ends, so tungstenite takes all of it.
-    fn take_by_engine(&mut self, part: &[u8], ended: bool) -> Option<Result<Input, Failure>> {
+    fn take_by_engine(
+        &mut self,
+        part: &[u8],
+        ended: bool,
+        give: &mut dyn FnMut(Message) -> bool,
+    ) -> Option<Result<Input, Failure>> {
         let room = self.pong_room();
         let mut bridge = Bridge {
             outbound: &mut self.outbound,
@@ -214,15 +252,16 @@ impl Engine {
         };
         Some(match self.context.read(&mut bridge) {
             Ok(EngineMessage::Text(text)) if text.len() <= COPY_UP_TO => {
-                Ok(Input::Message(Message::text(text.as_str())))
+                Ok(one(Message::text(text.as_str()), give))
             }
             Ok(EngineMessage::Text(text)) => Message::text_from_bytes(text.into())
-                .map(Input::Message)
+                .map(|message| one(message, give))
                 .map_err(|error| Failure { error, tell: None }),
-            Ok(EngineMessage::Binary(bytes)) if bytes.len() <= COPY_UP_TO => Ok(Input::Message(
-                Message::binary(Bytes::copy_from_slice(&bytes)),
-            )),
-            Ok(EngineMessage::Binary(bytes)) => Ok(Input::Message(Message::binary(bytes))),
+            Ok(EngineMessage::Binary(bytes)) if bytes.len() <= COPY_UP_TO => {
+                let bytes = Bytes::copy_from_slice(&bytes);
+                Ok(one(Message::binary(bytes), give))
+            }
+            Ok(EngineMessage::Binary(bytes)) => Ok(one(Message::binary(bytes), give)),
             Ok(EngineMessage::Ping(_)) => {
                 self.owing = true;
                 self.let_engine_write(self.pong_room());
@@ -440,6 +479,12 @@ impl Engine {
         };
         run(&mut self.context, &mut bridge)
     }
+}
+
+/// Gives a message away that nothing comes behind in this call.
+fn one(message: Message, give: &mut dyn FnMut(Message) -> bool) -> Input {
+    give(message);
+    Input::Messages
 }
 
 fn would_block(error: &EngineError) -> bool {

@@ -42,11 +42,12 @@ pub(crate) fn with_space<T>(run: impl FnOnce(&mut [u8]) -> T) -> T {
 
 /// How the bytes go on.
 pub(crate) enum Next {
-    /// A whole message was taken.
-    Message(Result<Message, Failure>),
-    /// The beginning of a message was taken; the rest is read by [`Inbound::poll_begun`].
+    /// With a whole message, of so many bytes.
+    Message(usize, Result<Message, Failure>),
+    /// With the beginning of a message. All of them were taken; the rest is read by
+    /// [`Inbound::poll_begun`].
     Begun,
-    /// The bytes are for tungstenite.
+    /// With something for tungstenite, up to where [`FrameWatch::feed`] says.
     Engine,
 }
 
@@ -109,8 +110,8 @@ impl Inbound {
         }
     }
 
-    /// Takes the next frame, or what there is of it. Returns how many bytes that is.
-    pub(crate) fn next(&mut self, bytes: &[u8]) -> (usize, Next) {
+    /// Takes the next frame, or what there is of it.
+    pub(crate) fn next(&mut self, bytes: &[u8]) -> Next {
         if self.watch.is_between_messages()
             && let Some((header, header_len)) = Header::parse(bytes)
             && let Some(kind) = header.whole_message()
@@ -121,7 +122,7 @@ impl Inbound {
             let rest = &bytes[header_len..];
             if let Some(payload) = rest.get(..len) {
                 let message = message(kind, header.mask, payload.to_vec());
-                return (header_len + len, Next::Message(message));
+                return Next::Message(header_len + len, message);
             }
             let mut payload = Vec::with_capacity(len);
             payload.extend_from_slice(rest);
@@ -131,9 +132,9 @@ impl Inbound {
                 payload,
                 len,
             });
-            return (bytes.len(), Next::Begun);
+            return Next::Begun;
         }
-        (self.watch.feed(bytes), Next::Engine)
+        Next::Engine
     }
 
     pub(crate) fn has_begun(&self) -> bool {

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use switchback_core::{
@@ -201,34 +201,34 @@ impl Ending {
         close_reason: &mut Option<CloseReason>,
     ) -> Poll<()> {
         match self.phase {
-            Phase::AwaitClose => match std::task::ready!(engine.poll_read(cx)) {
+            Phase::AwaitClose => match ready!(engine.poll_read(cx, &mut |_| false)) {
                 Ok(Input::Close(reason)) => {
                     *close_reason = Some(reason);
                     self.phase = Phase::Flush;
                 }
                 // An answer all the same.
                 Ok(Input::BadClose) => self.phase = Phase::Flush,
-                Ok(Input::Message(_) | Input::Control) => {}
+                Ok(Input::Messages | Input::Control) => {}
                 Err(failure) => {
                     self.error = Some(failure.error);
                     self.phase = Phase::Done;
                 }
             },
-            Phase::Flush => match std::task::ready!(engine.poll_flush(cx)) {
+            Phase::Flush => match ready!(engine.poll_flush(cx)) {
                 // RFC 6455, 7.1.1: the server hangs up first, so that the client does not have to
                 // keep the port for a while.
                 Ok(()) if role == Role::Client && self.error.is_none() => self.drain(),
                 Ok(()) => self.phase = Phase::Shutdown,
                 Err(_) => self.phase = Phase::Done,
             },
-            Phase::Shutdown => match std::task::ready!(engine.poll_shutdown(cx)) {
+            Phase::Shutdown => match ready!(engine.poll_shutdown(cx)) {
                 // The peer may still be sending. Hanging up now would make the operating system
                 // reset the connection, and our close with it, before the peer has read that.
                 Ok(()) if self.error.is_some() => self.drain(),
                 _ => self.phase = Phase::Done,
             },
             Phase::Drain => {
-                std::task::ready!(engine.poll_drain(cx));
+                ready!(engine.poll_drain(cx));
                 self.phase = Phase::Done;
             }
             Phase::Done => {}
@@ -259,16 +259,30 @@ impl Transport for WebSocket {
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
+        let mut received = None;
+        let mut take = |message| {
+            received = Some(message);
+            false
+        };
+        ready!(self.poll_recv_each(cx, &mut take))?;
+        Poll::Ready(Ok(received))
+    }
+
+    fn poll_recv_each(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: &mut dyn FnMut(Message) -> bool,
+    ) -> Poll<Result<bool, Error>> {
         let mut controls = 0;
         loop {
             match &self.state {
                 State::Open => {}
-                State::Ending(_) => return self.poll_end(cx).map_ok(|()| None),
-                State::Ended(None) => return Poll::Ready(Ok(None)),
+                State::Ending(_) => return self.poll_end(cx).map_ok(|()| false),
+                State::Ended(None) => return Poll::Ready(Ok(false)),
                 State::Ended(Some(kind)) => return Poll::Ready(Err((*kind).into())),
             }
-            match self.engine.poll_read(cx) {
-                Poll::Ready(Ok(Input::Message(message))) => return Poll::Ready(Ok(Some(message))),
+            match self.engine.poll_read(cx, take) {
+                Poll::Ready(Ok(Input::Messages)) => return Poll::Ready(Ok(true)),
                 Poll::Ready(Ok(Input::Control)) => {
                     controls += 1;
                     if controls == CONTROL_BUDGET {

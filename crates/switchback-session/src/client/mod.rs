@@ -130,6 +130,7 @@ impl ClientSession {
 
     /// Tells whether [`poll_action`](Self::poll_action) or [`poll_event`](Self::poll_event) has
     /// something to give.
+    #[inline]
     pub fn has_events(&self) -> bool {
         !self.actions.is_empty() || !self.events.is_empty()
     }
@@ -255,6 +256,30 @@ impl ClientSession {
         }
     }
 
+    /// [Sends](Self::send) a message and [transmits](Self::transmit) it at once: what
+    /// [`transmit_from`](Self::transmit_from) does with most messages, in a few steps.
+    ///
+    /// # Errors
+    ///
+    /// Gives the message back, and has not changed anything, where `take` refuses it or it is not its
+    /// turn: something else goes first, there is no room, or the attachment does not carry messages.
+    #[inline]
+    pub fn transmit_next(
+        &mut self,
+        now: Instant,
+        attachment: u64,
+        message: Message,
+        take: impl FnOnce(&Message) -> bool,
+    ) -> Result<(), Message> {
+        match self.position(attachment) {
+            Some(index) if self.current == Some(attachment) => {
+                let link = &mut self.links[index].link;
+                self.delivery.transmit_next(now, link, message, take)
+            }
+            _ => Err(message),
+        }
+    }
+
     /// Withholds acknowledgements, or lets them go again. The peer's replay buffer fills, and it stops
     /// sending: for a driver whose application is slow. It should go on reading all the same, as far
     /// as it can keep what comes, because what the application itself waits for, the acknowledgement
@@ -263,10 +288,19 @@ impl ClientSession {
         self.delivery.hold_acks(held);
     }
 
-    /// Tells whether [`transmit`](Self::transmit) has an acknowledgement for which the peer waits: for
-    /// drivers that put off calling it.
-    pub fn is_ack_due(&self, now: Instant) -> bool {
-        self.delivery.is_ack_due(now)
+    /// Tells whether [`transmit`](Self::transmit) has something to offer for an attachment but messages:
+    /// an acknowledgement for which the peer waits, for one. For drivers that put off calling it.
+    #[inline]
+    pub fn is_owing(&self, now: Instant, attachment: u64) -> bool {
+        self.position(attachment)
+            .is_some_and(|index| self.delivery.is_owing(now, &self.links[index].link))
+    }
+
+    /// When an acknowledgement is due: the part of the [`deadline`](Self::deadline) that an
+    /// application's message can move ahead.
+    #[inline]
+    pub fn ack_deadline(&self) -> Option<Instant> {
+        self.delivery.deadline()
     }
 
     /// Numbers a message and keeps it until the server has acknowledged it, also while the client
@@ -422,6 +456,7 @@ impl ClientSession {
         self.current
     }
 
+    #[inline]
     fn position(&self, attachment: u64) -> Option<usize> {
         self.links
             .iter()

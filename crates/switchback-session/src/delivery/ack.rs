@@ -20,6 +20,10 @@ impl From<&Config> for AckPolicy {
     }
 }
 
+/// Which parts of the messages and bytes of the policy make an acknowledgement worthwhile.
+const ALONG_MESSAGES: u64 = 4;
+const ALONG_BYTES: u64 = 8;
+
 /// Keeps account of what came since the last acknowledgement.
 #[derive(Debug)]
 pub(crate) struct Acks {
@@ -70,6 +74,16 @@ impl Acks {
     #[inline]
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         !self.held && (self.due || self.at.is_some_and(|at| at <= now))
+    }
+
+    /// Tells whether an acknowledgement should go along with messages, which are to be sent anyway: long
+    /// before it is due, so that the peer keeps little, and finds the memory for more in its caches.
+    #[inline]
+    pub(crate) fn is_worthwhile(&self) -> bool {
+        let policy = &self.policy;
+        !self.held
+            && (self.messages >= policy.messages.div_ceil(ALONG_MESSAGES)
+                || self.bytes >= policy.bytes.div_ceil(ALONG_BYTES))
     }
 
     /// Withholds what is due, or lets it go.

@@ -137,10 +137,14 @@ impl Link {
     /// Anything came: a sign of life.
     #[inline]
     pub(crate) fn note_rx(&mut self, now: Instant) {
-        if self.silence(now) >= self.long {
-            self.survived = self.survived.saturating_add(1);
+        // All that one read brings comes at one time.
+        if now != self.last_rx {
+            if self.silence(now) >= self.long {
+                self.survived = self.survived.saturating_add(1);
+            }
+            self.excuse(now);
         }
-        self.excuse(now);
+        self.pinged = None;
     }
 
     /// Nobody has looked whether anything came.
@@ -152,8 +156,17 @@ impl Link {
 
     #[inline]
     pub(super) fn note_tx(&mut self, now: Instant) {
-        self.gap = self.silence(now);
-        self.last_tx = now;
+        if now != self.last_tx {
+            self.gap = self.silence(now);
+            self.last_tx = now;
+        }
+    }
+
+    /// Tells whether nothing but messages is to be sent, and the peer knows the number of the next.
+    #[inline]
+    pub(super) fn is_even(&self) -> bool {
+        let owes = self.selected | self.pong | self.ping;
+        self.opened.is_none() && self.select == Select::Done && !owes && self.cursor == self.implied
     }
 
     /// Returns the longest silence of both sides that nothing of the peer has followed yet.

@@ -41,6 +41,7 @@ impl Outbox {
 
     /// Tells whether a message, however large, would be taken. So the bound in bytes is exceeded
     /// by the last message at most, and an empty buffer takes any message.
+    #[inline]
     pub(crate) fn has_room(&self) -> bool {
         self.sent.len() + self.unsent.len() < self.max_messages && self.bytes < self.max_bytes
     }
@@ -93,22 +94,42 @@ impl Outbox {
             self.sent.push(message);
             from += 1;
         }
-        if self.unsent.capacity() > KEPT {
-            self.unsent = VecDeque::new();
-        }
         while self.has_room()
             && let Some(message) = more.next()
         {
             let message = escape(message);
-            self.bytes += message.len();
             if !take(&message) {
+                self.bytes += message.len();
                 self.unsent.push_back(message);
                 return from;
             }
-            self.sent.push(message);
+            self.push_sent(message);
             from += 1;
         }
         from
+    }
+
+    /// Tells whether a message that is sent now has this number, and goes at once: all before it were
+    /// transmitted, and there is room.
+    #[inline]
+    pub(crate) fn is_next(&self, number: u64) -> bool {
+        self.unsent.is_empty() && number == self.transmitted() + 1 && self.has_room()
+    }
+
+    /// Numbers and keeps a message that was transmitted.
+    #[inline]
+    pub(crate) fn push_sent(&mut self, message: Message) {
+        self.bytes += message.len();
+        self.sent.push(message);
+    }
+
+    /// Gives back the memory that a burst needed, if nothing is kept. Not with each acknowledgement,
+    /// because while messages flow it would be needed again at once.
+    pub(crate) fn shrink(&mut self) {
+        if self.is_empty() {
+            self.sent.shrink();
+            self.unsent.shrink_to(KEPT);
+        }
     }
 
     /// Forgets everything up to a number; a lower one than before changes nothing. The caller has
@@ -128,6 +149,7 @@ impl Outbox {
     }
 
     /// Returns the highest number that any transport took, and so may be acknowledged.
+    #[inline]
     pub(crate) fn transmitted(&self) -> u64 {
         self.acked + self.sent.len() as u64
     }

@@ -12,7 +12,7 @@ use switchback_core::{Message, MessageKind};
 pub(super) struct Sent {
     entries: VecDeque<Entry>,
     /// The payloads of those that were copied.
-    bytes: VecDeque<u8>,
+    copies: VecDeque<u8>,
     /// The others.
     held: VecDeque<Message>,
 }
@@ -24,14 +24,41 @@ const COPY_UP_TO: usize = 512;
 const KEPT: usize = 32;
 const KEPT_BYTES: usize = 2 * 1024;
 
+/// How a message is kept, in two bytes: many of them are looked at with each acknowledgement.
 #[derive(Clone, Copy, Debug)]
-enum Entry {
-    Text(u16),
-    Binary(u16),
-    Held,
+struct Entry(u16);
+
+impl Entry {
+    const HELD: Self = Self(u16::MAX);
+    const TEXT: u16 = 1 << 15;
+
+    /// Returns the entry of a message of the length that is to be copied.
+    #[inline]
+    fn copied(message: &Message) -> Option<Self> {
+        let len = u16::try_from(message.len()).ok()?;
+        let copy = usize::from(len) <= COPY_UP_TO && !message.is_prepared();
+        copy.then(|| match message.kind() {
+            MessageKind::Text => Self(len | Self::TEXT),
+            MessageKind::Binary => Self(len),
+        })
+    }
+
+    fn kind(self) -> MessageKind {
+        match self.0 & Self::TEXT {
+            0 => MessageKind::Binary,
+            _ => MessageKind::Text,
+        }
+    }
+
+    /// How many bytes are copied; `None` where the message is held.
+    #[inline]
+    fn len(self) -> Option<usize> {
+        (self.0 != Self::HELD.0).then_some(usize::from(self.0 & !Self::TEXT))
+    }
 }
 
 impl Sent {
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -40,19 +67,14 @@ impl Sent {
         self.entries.is_empty()
     }
 
+    #[inline]
     pub(super) fn push(&mut self, message: Message) {
-        let entry = match u16::try_from(message.len()) {
-            Ok(len) if message.len() <= COPY_UP_TO && !message.is_prepared() => {
-                self.bytes.extend(message.as_bytes());
-                match message.kind() {
-                    MessageKind::Text => Entry::Text(len),
-                    MessageKind::Binary => Entry::Binary(len),
-                }
-            }
-            _ => {
-                self.held.push_back(message);
-                Entry::Held
-            }
+        let entry = if let Some(copied) = Entry::copied(&message) {
+            self.copies.extend(message.as_bytes());
+            copied
+        } else {
+            self.held.push_back(message);
+            Entry::HELD
         };
         self.entries.push_back(entry);
     }
@@ -61,18 +83,14 @@ impl Sent {
     pub(super) fn replay(&self, index: usize) -> impl Iterator<Item = Message> {
         let (mut held, mut at) = self.position(index);
         self.entries.range(index..).filter_map(move |entry| {
-            let (kind, len) = match *entry {
-                Entry::Held => {
-                    held += 1;
-                    return self.held.get(held - 1).cloned();
-                }
-                Entry::Text(len) => (MessageKind::Text, usize::from(len)),
-                Entry::Binary(len) => (MessageKind::Binary, usize::from(len)),
+            let Some(len) = entry.len() else {
+                held += 1;
+                return self.held.get(held - 1).cloned();
             };
-            let payload: Bytes = self.bytes.range(at..at + len).copied().collect();
+            let payload: Bytes = self.copies.range(at..at + len).copied().collect();
             at += len;
             // What was text is text.
-            Message::from_bytes(kind, payload).ok()
+            Message::from_bytes(entry.kind(), payload).ok()
         })
     }
 
@@ -80,36 +98,60 @@ impl Sent {
     pub(super) fn forget(&mut self, count: usize) -> usize {
         let (held, at) = self.position(count);
         self.entries.drain(..count);
-        self.bytes.drain(..at);
+        self.copies.drain(..at);
         let freed: usize = self.held.drain(..held).map(|message| message.len()).sum();
-        if self.entries.is_empty() {
-            self.shrink();
-        }
         at + freed
     }
 
-    /// Gives back what a burst needed.
-    fn shrink(&mut self) {
-        if self.entries.capacity() > KEPT {
-            self.entries = VecDeque::new();
-        }
-        if self.bytes.capacity() > KEPT_BYTES {
-            self.bytes = VecDeque::new();
-        }
-        if self.held.capacity() > KEPT {
-            self.held = VecDeque::new();
-        }
+    /// Gives back the memory that a burst needed.
+    pub(super) fn shrink(&mut self) {
+        self.entries.shrink_to(KEPT);
+        self.copies.shrink_to(KEPT_BYTES);
+        self.held.shrink_to(KEPT);
     }
 
     /// How many messages before an index are held, and how many bytes of them are copied.
     fn position(&self, index: usize) -> (usize, usize) {
-        let (mut held, mut at) = (0, 0);
-        for entry in self.entries.range(..index) {
-            match *entry {
-                Entry::Held => held += 1,
-                Entry::Text(len) | Entry::Binary(len) => at += usize::from(len),
+        let lens = || self.entries.range(..index).map(|entry| entry.len());
+        let held = lens().filter(Option::is_none).count();
+        (held, lens().flatten().sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever is sent, replayed and forgotten in turn: what is left is what a plain list has.
+    #[test]
+    fn keeps_what_was_not_forgotten() {
+        let sizes = [0, 1, 125, 512, 513, 2000];
+        let mut sent = Sent::default();
+        let mut model = VecDeque::new();
+        for round in 0_usize..400 {
+            for n in 0..round % 7 {
+                let payload = "x".repeat(sizes[(round + n) % sizes.len()]);
+                let message = match (round + n) % 5 {
+                    0 => Message::text(payload).prepare(),
+                    1 | 2 => Message::text(payload),
+                    _ => Message::binary(payload.into_bytes()),
+                };
+                sent.push(message.clone());
+                model.push_back(message);
             }
+            let count = (round * 3 % 6).min(model.len());
+            let bytes: usize = model.drain(..count).map(|message| message.len()).sum();
+            assert_eq!(sent.forget(count), bytes);
+            assert_eq!(
+                (sent.len(), sent.is_empty()),
+                (model.len(), model.is_empty())
+            );
+            let from = round % (model.len() + 1);
+            assert!(sent.replay(from).eq(model.range(from..).cloned()));
         }
-        (held, at)
+        let count = model.len();
+        sent.forget(count);
+        sent.shrink();
+        assert!(sent.is_empty() && sent.copies.capacity() <= KEPT_BYTES);
     }
 }

@@ -324,6 +324,30 @@ impl ServerSession {
         }
     }
 
+    /// [Sends](Self::send) a message and [transmits](Self::transmit) it at once: what
+    /// [`transmit_from`](Self::transmit_from) does with most messages, in a few steps.
+    ///
+    /// # Errors
+    ///
+    /// Gives the message back, and has not changed anything, where `take` refuses it or it is not its
+    /// turn: something else goes first, there is no room, or the attachment does not carry messages.
+    #[inline]
+    pub fn transmit_next(
+        &mut self,
+        now: Instant,
+        attachment: u64,
+        message: Message,
+        take: impl FnOnce(&Message) -> bool,
+    ) -> Result<(), Message> {
+        match self.position(attachment) {
+            Some(index) if self.carrier == Some(attachment) => {
+                let link = &mut self.links[index];
+                self.delivery.transmit_next(now, link, message, take)
+            }
+            _ => Err(message),
+        }
+    }
+
     /// Withholds acknowledgements, or lets them go again. The peer's replay buffer fills, and it stops
     /// sending: for a driver whose application is slow. It should go on reading all the same, as far
     /// as it can keep what comes, because what the application itself waits for, the acknowledgement
@@ -332,11 +356,19 @@ impl ServerSession {
         self.delivery.hold_acks(held);
     }
 
-    /// Tells whether [`transmit`](Self::transmit) has an acknowledgement for which the peer waits: for
-    /// drivers that put off calling it.
+    /// Tells whether [`transmit`](Self::transmit) has something to offer for an attachment but messages:
+    /// an acknowledgement for which the peer waits, for one. For drivers that put off calling it.
     #[inline]
-    pub fn is_ack_due(&self, now: Instant) -> bool {
-        self.delivery.is_ack_due(now)
+    pub fn is_owing(&self, now: Instant, attachment: u64) -> bool {
+        self.position(attachment)
+            .is_some_and(|index| self.delivery.is_owing(now, &self.links[index]))
+    }
+
+    /// When an acknowledgement is due: the part of the [`deadline`](Self::deadline) that an
+    /// application's message can move ahead.
+    #[inline]
+    pub fn ack_deadline(&self) -> Option<Instant> {
+        self.delivery.deadline()
     }
 
     /// Numbers a message and keeps it until the client has acknowledged it, also while the session

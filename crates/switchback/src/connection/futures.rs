@@ -47,6 +47,9 @@ impl Future for Recv<'_> {
     type Output = Result<Option<Message>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(message) = self.0.connection.batch.pop() {
+            return Poll::Ready(Ok(Some(message)));
+        }
         loop {
             match ready!(self.0.poll(cx))? {
                 Some(Event::Message(message)) => return Poll::Ready(Ok(Some(message))),
@@ -95,15 +98,18 @@ pub(super) enum Sending<'a> {
     Begun {
         shared: &'a Shared,
         message: Option<Message>,
+        /// The application has more to take that it may reply to in the same write.
+        more: bool,
     },
     Waiting(Pin<Box<dyn Future<Output = Result<(), SendError>> + Send + 'a>>),
 }
 
 impl<'a> Sending<'a> {
-    pub(super) fn new(shared: &'a Shared, message: Message) -> Self {
+    pub(super) fn new(shared: &'a Shared, message: Message, more: bool) -> Self {
         Self::Begun {
             shared,
             message: Some(message),
+            more,
         }
     }
 }
@@ -114,12 +120,16 @@ impl Future for Sending<'_> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             match &mut *self {
-                Self::Begun { shared, message } => {
-                    let shared = *shared;
+                Self::Begun {
+                    shared,
+                    message,
+                    more,
+                } => {
+                    let (shared, more) = (*shared, *more);
                     let Some(message) = message.take() else {
                         return Poll::Ready(Ok(()));
                     };
-                    match shared.send_past_outbox(message)? {
+                    match shared.send_past_outbox(message, more)? {
                         None => return Poll::Ready(Ok(())),
                         Some(message) => {
                             *self = Self::Waiting(Box::pin(shared.send_own(message)));

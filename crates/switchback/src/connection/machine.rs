@@ -33,6 +33,22 @@ impl Machine {
         }
     }
 
+    /// Offers a message to `take` at once; gives it back where it is not its turn.
+    #[inline]
+    pub(crate) fn transmit_next(
+        &mut self,
+        now: Instant,
+        attachment: u64,
+        message: Message,
+        take: impl FnOnce(&Message) -> bool,
+    ) -> Result<(), Message> {
+        match self {
+            Self::Server(session) => session.transmit_next(now, attachment, message, take),
+            Self::Client(session) => session.transmit_next(now, attachment, message, take),
+            Self::Plain(plain) => plain.transmit_next(message, take),
+        }
+    }
+
     /// Offers what an attachment is to carry to `take`, and `messages` behind that, until it refuses.
     pub(crate) fn transmit(
         &mut self,
@@ -76,13 +92,23 @@ impl Machine {
         }
     }
 
-    /// Tells whether the peer waits for an acknowledgement.
+    /// Tells whether something but messages is to be transmitted.
     #[inline]
-    pub(crate) fn is_ack_due(&self, now: Instant) -> bool {
+    pub(crate) fn is_owing(&self, now: Instant, attachment: u64) -> bool {
         match self {
-            Self::Server(session) => session.is_ack_due(now),
-            Self::Client(session) => session.is_ack_due(now),
-            Self::Plain(_) => false,
+            Self::Server(session) => session.is_owing(now, attachment),
+            Self::Client(session) => session.is_owing(now, attachment),
+            Self::Plain(plain) => !plain.is_empty(),
+        }
+    }
+
+    /// When an acknowledgement is due.
+    #[inline]
+    pub(crate) fn ack_deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Server(session) => session.ack_deadline(),
+            Self::Client(session) => session.ack_deadline(),
+            Self::Plain(_) => None,
         }
     }
 

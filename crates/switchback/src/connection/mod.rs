@@ -1,5 +1,6 @@
 //! What the application holds, and the machinery beneath it.
 
+mod batch;
 mod driver;
 mod event;
 mod futures;
@@ -20,6 +21,7 @@ use std::task::{Context, Poll};
 use http::{HeaderMap, Uri};
 use switchback_core::{CloseCode, CloseReason, Error, Message, TransportKind};
 
+use self::batch::Batch;
 pub(crate) use self::driver::Driver;
 pub use self::event::Event;
 use self::futures::{Closed, NextEvent, Recv, Sending, Wait};
@@ -49,6 +51,7 @@ pub use self::state::{State, Watch};
 pub struct Connection {
     shared: Arc<Shared>,
     request: Arc<RequestInfo>,
+    batch: Batch,
 }
 
 /// The request that opened a connection.
@@ -62,7 +65,11 @@ pub(crate) struct RequestInfo {
 
 impl Connection {
     pub(crate) fn new(shared: Arc<Shared>, request: Arc<RequestInfo>) -> Self {
-        Self { shared, request }
+        Self {
+            shared,
+            request,
+            batch: Batch::default(),
+        }
     }
 
     /// Receives the next message; `Ok(None)` when the connection was closed cleanly.
@@ -104,7 +111,10 @@ impl Connection {
     ///
     /// As [`recv`](Self::recv).
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Error>> {
-        self.shared.poll_event(cx)
+        match self.batch.pop() {
+            Some(message) => Poll::Ready(Ok(Some(Event::Message(message)))),
+            None => self.shared.poll_event(cx, &mut self.batch),
+        }
     }
 
     /// Sends a message, waiting while the outbound queue is over its soft limit.
@@ -125,7 +135,7 @@ impl Connection {
         &mut self,
         message: impl Into<Message>,
     ) -> impl Future<Output = Result<(), SendError>> + Send + '_ {
-        Sending::new(&self.shared, message.into())
+        Sending::new(&self.shared, message.into(), !self.batch.is_empty())
     }
 
     /// Queues a message if there is room below the hard limit. Never waits.
@@ -135,7 +145,8 @@ impl Connection {
     /// The queue is full, the connection is closed, or the message is larger than the limit. The
     /// error gives the message back.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.shared.try_send_own(message.into())
+        let more = !self.batch.is_empty();
+        self.shared.try_send_own(message.into(), more)
     }
 
     /// Returns a handle for sending from other tasks, as broadcasts do.

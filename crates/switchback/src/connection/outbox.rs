@@ -109,6 +109,11 @@ impl Outbox {
         self.queued.load(Ordering::Relaxed)
     }
 
+    /// Tells whether nothing is taken any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
     /// Tells whether a message may go past the outbox: it is open and nothing is before it.
     pub(crate) fn is_idle(&self) -> bool {
         !self.queued.load(Ordering::Relaxed) && !self.closed.load(Ordering::Relaxed)

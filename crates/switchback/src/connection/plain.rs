@@ -78,6 +78,22 @@ impl Plain {
         self.closing.is_some() && !self.closed && self.queue.is_empty()
     }
 
+    /// Offers a message to `take` at once; gives it back where it is not its turn.
+    pub(super) fn transmit_next(
+        &mut self,
+        message: Message,
+        take: impl FnOnce(&Message) -> bool,
+    ) -> Result<(), Message> {
+        if self.has_room() && self.queue.is_empty() && take(&message) {
+            return Ok(());
+        }
+        Err(message)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     pub(super) fn transmit(
         &mut self,
         messages: &mut impl Iterator<Item = Message>,

@@ -7,9 +7,10 @@ use switchback_core::{CloseReason, Error, ErrorKind, Message, Transport, Transpo
 use switchback_session::Remains;
 use tokio::sync::watch;
 
+use super::batch::Batch;
 use super::driver::{Driver, Received, oversized};
 use super::outbox::{Bound, Outbox, Rejected};
-use super::wake::ConnectionWaker;
+use super::wake::{ConnectionWaker, TaskId};
 use super::{Event, Machine, SendError, State, Watch};
 use crate::client::Dials;
 use crate::janitor::Janitor;
@@ -59,6 +60,10 @@ struct Timed {
     ended: bool,
     /// When somebody looked at the clock last: when what is being read came.
     now: Instant,
+    /// The short way was open when the driver was driven last, and nobody has changed it since.
+    short: bool,
+    /// The task that waited last.
+    task: TaskId,
 }
 
 /// How soon a connection is looked after again whose application does not read.
@@ -81,6 +86,8 @@ impl Shared {
                     place: None,
                     ended: false,
                     now: Instant::now(),
+                    short: false,
+                    task: TaskId::default(),
                 }),
                 outbox: Outbox::new(settings.queue_soft, settings.queue_hard),
                 task: Waker::from(waker.clone()),
@@ -109,12 +116,13 @@ impl Shared {
 
     /// What the janitor calls. Returns whether there is nothing left to do, ever.
     pub(crate) fn serve(&self, now: Instant) -> bool {
-        let mut timed = self.lock();
+        let mut timed = self.peek();
         let asked = self.waker.served();
         while timed.armed.pop_if(|armed| *armed <= now).is_some() {
             timed.due = true;
         }
-        let asked = asked || self.waker.is_called() || timed.driver.is_behind();
+        let behind = self.waker.is_called() || timed.driver.is_behind();
+        let asked = asked || (behind && !self.waker.is_awaited());
         if !asked && !timed.due {
             // It was to look in a moment, and nothing was left for it.
             return timed.driver.is_done();
@@ -122,52 +130,69 @@ impl Shared {
         self.drive_for_others(timed, now)
     }
 
-    pub(super) fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Error>> {
-        let mut timed = self.lock();
+    /// Polls for the next event; `batch`, which is empty, gets the messages that come behind it.
+    pub(super) fn poll_event(
+        &self,
+        cx: &mut Context<'_>,
+        batch: &mut Batch,
+    ) -> Poll<Result<Option<Event>, Error>> {
+        let mut timed = self.peek();
         // Events that are there are taken without driving, so that the replies to them leave
         // together: the last of these replies flushes.
-        if let Poll::Ready(event) = timed.driver.take() {
+        if !timed.short
+            && let Poll::Ready(event) = timed.driver.take()
+        {
+            self.waker.stop_waiting();
             // Somebody may have called this task in vain, because it is not about to wait.
             if timed.driver.is_behind() || self.waker.is_called() {
                 self.waker.nudge_soon();
             }
             return Poll::Ready(event);
         }
-        match self.recv_short(&mut timed) {
-            Received::Message(message) => return Poll::Ready(Ok(Some(Event::Message(message)))),
+        match self.recv_short(&mut timed, batch) {
+            Received::Messages => {
+                self.waker.stop_waiting();
+                // The janitor reads on, should the application not come back for the rest.
+                self.waker.nudge_soon();
+                return Poll::Ready(Ok(batch.pop().map(Event::Message)));
+            }
             Received::Drained => {}
             Received::Other => {
                 self.drive(&mut timed, Instant::now());
                 if let Poll::Ready(event) = timed.driver.take() {
+                    self.waker.stop_waiting();
                     return Poll::Ready(event);
                 }
             }
         }
         // Under the lock: whoever drives next finds the waker.
-        self.waker.wait(cx.waker());
+        self.waker.wait(cx.waker(), &mut timed.task);
         Poll::Pending
     }
 
     /// Receives the short way, where that is open.
-    fn recv_short(&self, timed: &mut Timed) -> Received {
+    fn recv_short(&self, timed: &mut Timed, batch: &mut Batch) -> Received {
         if self.waker.is_called() {
-            timed.driver.note_readable(self.waker.begin());
+            timed.driver.note_readable(self.waker.begin_awake());
             timed.now = Instant::now();
         } else if !timed.driver.is_behind() {
             // Whatever is under way calls when there is something to do.
             return Received::Drained;
         }
-        if !timed.driver.is_short() || !self.outbox.is_idle() {
+        if !timed.short || !timed.driver.is_well() || self.outbox.is_closed() {
             return Received::Other;
         }
         let now = timed.now;
         let mut cx = Context::from_waker(&self.task);
-        let received = timed.driver.recv_short(&mut cx, now);
-        match received {
-            // The janitor reads on, should the application not come back for the rest.
-            Received::Message(_) => self.waker.nudge_soon(),
-            Received::Drained if timed.driver.rest_short(&mut cx, now) => self.arm(timed, now),
-            Received::Drained | Received::Other => return Received::Other,
+        if self.outbox.is_queued() && !timed.driver.transmit_short(&mut cx, now, &self.outbox) {
+            return Received::Other;
+        }
+        let received = timed.driver.recv_short(&mut cx, now, batch);
+        if let Received::Drained = received {
+            if !timed.driver.rest_short(&mut cx, now) {
+                return Received::Other;
+            }
+            self.arm_ack(timed, now);
         }
         received
     }
@@ -184,8 +209,8 @@ impl Shared {
     }
 
     /// Sends for the owner without waiting.
-    pub(super) fn try_send_own(&self, message: Message) -> Result<(), SendError> {
-        if let Some(message) = self.send_past_outbox(message)? {
+    pub(super) fn try_send_own(&self, message: Message, more: bool) -> Result<(), SendError> {
+        if let Some(message) = self.send_past_outbox(message, more)? {
             self.enqueue(message)?;
             self.push_out();
         }
@@ -193,8 +218,13 @@ impl Shared {
     }
 
     /// Sends for the owner: gives a message to the machine right away where nothing is before it, and
-    /// has it written in the owner's task. Gives the message back where something is before it.
-    pub(super) fn send_past_outbox(&self, message: Message) -> Result<Option<Message>, SendError> {
+    /// has it written in the owner's task. Gives the message back where something is before it. With
+    /// `more` the owner has more to take that it may reply to.
+    pub(super) fn send_past_outbox(
+        &self,
+        message: Message,
+        more: bool,
+    ) -> Result<Option<Message>, SendError> {
         let message = self.check_size(message)?;
         if !self.outbox.is_idle() {
             return Ok(Some(message));
@@ -202,26 +232,23 @@ impl Shared {
         let Ok(mut timed) = self.driver.try_lock() else {
             return Ok(Some(message));
         };
-        let done = if timed.driver.is_short() {
+        let done = if timed.short {
             if !timed.driver.is_behind() {
                 timed.now = Instant::now();
             }
             let now = timed.now;
             let mut cx = Context::from_waker(&self.task);
-            timed.driver.send_short(&mut cx, now, message)
+            timed.driver.send_short(&mut cx, now, message, more)
         } else {
             let sent = timed.driver.send(message);
             sent.map(|()| timed.driver.may_defer())
         };
-        let done = match done {
-            Ok(done) => done,
-            Err(message) => return Ok(Some(message)),
-        };
-        if !done {
-            self.drive_for_others(timed, Instant::now());
-        } else if timed.driver.is_behind() {
+        match done {
             // In case that the application is slow over the next message.
-            self.waker.nudge_soon();
+            Ok(true) if timed.driver.is_behind() => self.waker.nudge_soon(),
+            Ok(true) => {}
+            Ok(false) => drop(self.drive_for_others(timed, Instant::now())),
+            Err(message) => return Ok(Some(message)),
         }
         Ok(None)
     }
@@ -286,6 +313,7 @@ impl Shared {
         }
     }
 
+    #[inline]
     fn check_size(&self, message: Message) -> Result<Message, SendError> {
         match oversized(&message, self.settings.message_size) {
             Some(error) => Err(SendError::new(message, error)),
@@ -353,7 +381,7 @@ impl Shared {
         self.drive(&mut timed, Instant::now());
         let result = condition(&mut timed.driver);
         match result {
-            None => self.waker.wait(cx.waker()),
+            None => self.waker.wait(cx.waker(), &mut timed.task),
             Some(_) => self.waker.abandon(),
         }
         result.map_or(Poll::Pending, Poll::Ready)
@@ -368,15 +396,15 @@ impl Shared {
     }
 
     pub(super) fn state(&self) -> State {
-        self.lock().driver.state().clone()
+        self.peek().driver.state().clone()
     }
 
     pub(super) fn transport(&self) -> Option<TransportKind> {
-        self.lock().driver.transport()
+        self.peek().driver.transport()
     }
 
     pub(super) fn watch(&self) -> Watch {
-        let timed = self.lock();
+        let timed = self.peek();
         let sender = self
             .watch
             .get_or_init(|| watch::channel(timed.driver.state().clone()).0);
@@ -390,14 +418,22 @@ impl Shared {
     }
 
     pub(super) fn id(&self) -> String {
-        match &self.lock().driver.machine {
+        match &self.peek().driver.machine {
             Machine::Server(session) => session.id().to_string(),
             Machine::Client(session) => session.id().to_string(),
             Machine::Plain(_) => String::new(),
         }
     }
 
+    /// Locks the driver to change it.
     fn lock(&self) -> MutexGuard<'_, Timed> {
+        let mut timed = self.peek();
+        timed.short = false;
+        timed
+    }
+
+    /// Locks the driver to look at it, to drive it, or to go the short way.
+    fn peek(&self) -> MutexGuard<'_, Timed> {
         self.driver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -422,6 +458,7 @@ impl Shared {
         timed
             .driver
             .drive(&mut cx, now, &self.outbox, readable, due);
+        timed.short = timed.driver.is_short();
         self.arm(timed, now);
         if let Some(watch) = self.watch.get() {
             watch.send_if_modified(|state| {
@@ -433,6 +470,17 @@ impl Shared {
             });
         }
         self.observe(timed);
+    }
+
+    /// Arms the janitor for an acknowledgement: the only deadline that comes closer on the short way.
+    #[inline]
+    fn arm_ack(&self, timed: &mut Timed, now: Instant) {
+        let armed = timed.armed.last();
+        if let Some(at) = timed.driver.machine.ack_deadline()
+            && armed.is_none_or(|armed| at < *armed)
+        {
+            self.arm(timed, now);
+        }
     }
 
     fn arm(&self, timed: &mut Timed, now: Instant) {

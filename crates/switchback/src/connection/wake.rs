@@ -1,4 +1,5 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Wake, Waker};
 
@@ -11,15 +12,30 @@ use crate::janitor::Janitor;
 /// janitor to drive the connection. So a connection needs no task of its own, and none stalls
 /// because its application is busy elsewhere.
 pub(crate) struct ConnectionWaker {
-    /// Something calls for a drive, and somebody was told. Cleared when a drive begins.
-    pending: AtomicBool,
-    /// A transport called since the last drive began, so that reading may find something.
-    readable: AtomicBool,
+    /// What is going on, in bits. One location, so that everybody agrees on what came first.
+    flags: AtomicU8,
     /// The janitor was asked to look in a moment.
     soon: AtomicBool,
     state: Mutex<State>,
     connection: Weak<Shared>,
     janitor: Arc<Janitor>,
+}
+
+/// Something calls for a drive, and somebody was told. Cleared when a drive begins.
+const CALLED: u8 = 1;
+/// A transport called since the last drive began, so that reading may find something.
+const READABLE: u8 = 2;
+/// The application's task waits, and comes when it is woken.
+const WAITING: u8 = 4;
+/// The task that waited last is still registered.
+const REGISTERED: u8 = 8;
+
+/// Which task a waker wakes, for comparison while it is registered: until then its task is not
+/// freed, and no other is where it was.
+pub(super) type TaskId = (usize, usize);
+
+fn task_id(waker: &Waker) -> TaskId {
+    (waker.data().addr(), ptr::from_ref(waker.vtable()).addr())
 }
 
 #[derive(Default)]
@@ -32,8 +48,7 @@ struct State {
 impl ConnectionWaker {
     pub(crate) fn new(connection: Weak<Shared>, janitor: Arc<Janitor>) -> Self {
         Self {
-            pending: AtomicBool::new(false),
-            readable: AtomicBool::new(true),
+            flags: AtomicU8::new(READABLE),
             soon: AtomicBool::new(false),
             state: Mutex::default(),
             connection,
@@ -44,43 +59,61 @@ impl ConnectionWaker {
     /// Call before driving: whatever calls from now on wants another drive. Returns whether a
     /// transport may have something to read.
     pub(crate) fn begin(&self) -> bool {
-        // A swap, not a store: it sees what was done before each of the calls that it takes away.
-        self.pending.swap(false, Ordering::SeqCst);
-        self.readable.swap(false, Ordering::SeqCst)
+        self.clear(CALLED | READABLE) & READABLE != 0
+    }
+
+    /// [Begins](Self::begin), in the application's task.
+    pub(crate) fn begin_awake(&self) -> bool {
+        self.clear(CALLED | READABLE | WAITING) & READABLE != 0
     }
 
     /// Tells whether something calls for a drive.
     pub(crate) fn is_called(&self) -> bool {
-        self.pending.load(Ordering::SeqCst)
+        self.has(CALLED)
+    }
+
+    /// Tells whether the application waits: whatever calls, its task comes.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.has(WAITING)
     }
 
     /// Asks for a drive, for another reason than a transport's.
     pub(crate) fn call(&self) {
-        if self.pending.swap(true, Ordering::SeqCst) {
+        self.call_with(CALLED);
+    }
+
+    fn call_with(&self, bits: u8) {
+        let before = self.flags.fetch_or(bits, Ordering::AcqRel);
+        if before & CALLED != 0 {
             return; // Somebody was told and has not begun.
         }
-        let mut state = self.lock();
-        if let Some(waker) = state.application.take() {
-            drop(state);
-            waker.wake();
+        if before & WAITING != 0 {
+            self.wake_registered();
         } else {
-            self.enqueue(state);
+            self.enqueue(self.lock());
         }
     }
 
-    /// Registers the application's task. Wakes it at once if something called meanwhile.
+    /// The application's task waits from now on. Wakes it at once if something called meanwhile.
+    /// `last` is the caller's, one for each connection: the task that waited last, which most often is
+    /// this one, and registered.
     ///
     /// Call it while the connection is locked, so that whoever drives next finds the task.
-    pub(crate) fn wait(&self, waker: &Waker) {
-        {
-            let mut state = self.lock();
-            match &mut state.application {
-                Some(registered) => registered.clone_from(waker),
-                empty => *empty = Some(waker.clone()),
-            }
+    pub(crate) fn wait(&self, waker: &Waker, last: &mut TaskId) {
+        let task = task_id(waker);
+        if *last != task || !self.has(REGISTERED) {
+            *last = task;
+            self.lock().application = Some(waker.clone());
         }
-        if self.pending.load(Ordering::SeqCst) {
-            self.wake_application();
+        if self.flags.fetch_or(WAITING | REGISTERED, Ordering::AcqRel) & CALLED != 0 {
+            self.wake_registered();
+        }
+    }
+
+    /// The application's task does not wait any more, but is at work.
+    pub(crate) fn stop_waiting(&self) {
+        if self.has(WAITING) {
+            self.clear(WAITING);
         }
     }
 
@@ -88,7 +121,7 @@ impl ConnectionWaker {
     pub(crate) fn abandon(&self) {
         let mut state = self.lock();
         state.application = None;
-        if self.pending.load(Ordering::SeqCst) {
+        if self.clear(WAITING | REGISTERED) & CALLED != 0 {
             self.enqueue(state);
         }
     }
@@ -96,7 +129,13 @@ impl ConnectionWaker {
     /// Wakes the application's task because there is something for it to take. Without one that
     /// waits nothing happens: the next call finds it.
     pub(crate) fn wake_application(&self) {
-        let waker = self.lock().application.take();
+        if self.has(WAITING) {
+            self.wake_registered();
+        }
+    }
+
+    fn wake_registered(&self) {
+        let waker = self.lock().application.clone();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -108,6 +147,7 @@ impl ConnectionWaker {
     }
 
     /// Has the janitor look in a moment, in case that nobody else drives until then.
+    #[inline]
     pub(crate) fn nudge_soon(&self) {
         if !self.soon.load(Ordering::Relaxed) && !self.soon.swap(true, Ordering::SeqCst) {
             self.janitor.enqueue_soon(self.connection.clone());
@@ -128,6 +168,17 @@ impl ConnectionWaker {
         }
     }
 
+    #[inline]
+    fn has(&self, bits: u8) -> bool {
+        self.flags.load(Ordering::Acquire) & bits != 0
+    }
+
+    /// Clears bits, and returns what was set before. It sees what was done before each of the calls
+    /// that it takes away.
+    fn clear(&self, bits: u8) -> u8 {
+        self.flags.fetch_and(!bits, Ordering::AcqRel)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -139,7 +190,6 @@ impl Wake for ConnectionWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.readable.store(true, Ordering::SeqCst);
-        self.call();
+        self.call_with(CALLED | READABLE);
     }
 }

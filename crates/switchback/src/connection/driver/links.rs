@@ -1,6 +1,5 @@
 //! Writes and reads the transports.
 
-use std::mem;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -25,6 +24,27 @@ pub(super) struct Link {
     pub(super) unflushed: bool,
     /// It can send no more; reading tells why.
     pub(super) failed: Option<Error>,
+}
+
+impl Link {
+    /// Gives the transport a message. `false`: it has no room, or has failed.
+    #[inline]
+    pub(super) fn take(&mut self, cx: &mut Context<'_>, message: &Message) -> bool {
+        if self.failed.is_some() {
+            return false;
+        }
+        match self.transport.poll_send(cx, message) {
+            Poll::Ready(Ok(())) => {
+                self.unflushed = true;
+                true
+            }
+            Poll::Ready(Err(error)) => {
+                self.failed = Some(error);
+                false
+            }
+            Poll::Pending => false,
+        }
+    }
 }
 
 enum Step {
@@ -137,36 +157,26 @@ impl Driver {
         messages: &mut impl Iterator<Item = Message>,
     ) {
         let link = &mut self.links[index];
-        if link.failed.is_some() {
-            return;
-        }
-        let transport = &mut link.transport;
-        let take = |message: &Message| match transport.poll_send(cx, message) {
-            Poll::Ready(Ok(())) => {
-                link.unflushed = true;
-                true
-            }
-            Poll::Ready(Err(error)) => {
-                link.failed = Some(error);
-                false
-            }
-            Poll::Pending => false,
-        };
-        self.machine.transmit(now, link.attachment, messages, take);
+        let attachment = link.attachment;
+        let take = |message: &Message| link.take(cx, message);
+        self.machine.transmit(now, attachment, messages, take);
     }
 
     /// Gives one transport what is staged.
-    fn transmit_staged(
+    pub(super) fn transmit_staged(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
         index: usize,
         outbox: &Outbox,
     ) {
-        let mut staged = mem::take(&mut self.staged);
+        let link = &mut self.links[index];
+        let attachment = link.attachment;
         let mut released = 0;
-        self.transmit(cx, now, index, &mut drain(&mut staged, &mut released));
-        self.staged = staged;
+        let take = |message: &Message| link.take(cx, message);
+        let mut messages = drain(&mut self.staged, &mut released);
+        self.machine.transmit(now, attachment, &mut messages, take);
+        drop(messages);
         if released > 0 {
             outbox.release(released);
         }

@@ -1,8 +1,8 @@
 //! The short way of a message between the application and the transport, on which nearly all go:
 //! one transport is open, it tells when it was read to the end, and there is nothing to decide.
 //!
-//! No message waits in a queue on it: each is read when the application asks for it, and its reply
-//! is in the transport's buffer before the next one is read. All else goes the long way, `drive`.
+//! Messages are read when the application asks for one, a few at a time, and a reply is in the
+//! transport's buffer before more is read. All else goes the long way, `drive`.
 
 use std::iter;
 use std::task::{Context, Poll};
@@ -12,10 +12,13 @@ use switchback_core::{CloseReason, Message};
 
 use super::{DEFERRED, Driver};
 use crate::client::Dials;
+use crate::connection::batch::Batch;
+use crate::connection::outbox::Outbox;
 
 /// What came of reading.
 pub(in crate::connection) enum Received {
-    Message(Message),
+    /// At least one message, which is in the batch.
+    Messages,
     /// There is nothing more to read now.
     Drained,
     /// Something came that the long way deals with.
@@ -23,52 +26,71 @@ pub(in crate::connection) enum Received {
 }
 
 impl Driver {
-    #[inline]
+    /// Tells whether the short way is open, until something but its methods changes the driver; then
+    /// [`is_well`](Self::is_well) tells whether it still is.
     pub(in crate::connection) fn is_short(&self) -> bool {
         let [link] = &self.links[..] else {
             return false;
         };
         link.tells
-            && link.closing.is_none()
-            && link.failed.is_none()
+            && self.is_well()
             && self.takes_messages()
             && self.inbound.is_empty()
             && self.dials.as_ref().is_none_or(Dials::is_idle)
-            && !self.machine.has_events()
     }
 
-    /// Reads one message.
+    /// Tells whether there is nothing to decide.
+    #[inline]
+    pub(in crate::connection) fn is_well(&self) -> bool {
+        let fine = |link: &super::Link| link.failed.is_none() && link.closing.is_none();
+        self.links.first().is_some_and(fine) && !self.machine.has_events()
+    }
+
+    /// Reads a few messages into an empty batch.
     pub(in crate::connection) fn recv_short(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
+        batch: &mut Batch,
     ) -> Received {
         if !self.readable {
             return Received::Drained;
         }
-        let Some(link) = self.links.first_mut() else {
-            return Received::Other;
-        };
         loop {
+            let Some(link) = self.links.first_mut() else {
+                return Received::Other;
+            };
             let attachment = link.attachment;
-            let how = match link.transport.poll_recv(cx) {
+            let machine = &mut self.machine;
+            let mut failed = None;
+            let mut take = |message| match machine.receive(now, attachment, message) {
+                Ok(Some(message)) => batch.push(message),
+                // Perhaps an event came of it, which belongs before the next message.
+                Ok(None) => !machine.has_events(),
+                Err(error) => {
+                    failed = Some(error);
+                    false
+                }
+            };
+            let how = match link.transport.poll_recv_each(cx, &mut take) {
                 Poll::Pending => {
                     self.readable = false;
                     return Received::Drained;
                 }
-                Poll::Ready(Ok(Some(message))) => {
-                    match self.machine.receive(now, attachment, message) {
-                        Ok(Some(message)) => {
-                            self.acknowledge_short(cx, now);
-                            return Received::Message(message);
-                        }
-                        Ok(None) if !self.machine.has_events() => continue,
-                        Ok(None) => {}
-                        Err(error) => self.begin_close(now, attachment, &error.close_reason()),
+                Poll::Ready(Ok(true)) => {
+                    if let Some(error) = failed {
+                        self.begin_close(now, attachment, &error.close_reason());
+                    }
+                    if !batch.is_empty() {
+                        self.acknowledge_short(cx, now, attachment);
+                        return Received::Messages;
+                    }
+                    if self.is_well() {
+                        continue;
                     }
                     return Received::Other;
                 }
-                Poll::Ready(Ok(None)) => {
+                Poll::Ready(Ok(false)) => {
                     let clean = link.transport.close_reason().cloned();
                     Ok(clean.unwrap_or_else(CloseReason::normal))
                 }
@@ -82,8 +104,9 @@ impl Driver {
 
     /// An application that receives without end must not keep its peer waiting for the
     /// acknowledgement; but if it replies, that leaves with the replies.
-    fn acknowledge_short(&mut self, cx: &mut Context<'_>, now: Instant) {
-        if self.machine.is_ack_due(now) {
+    #[inline]
+    fn acknowledge_short(&mut self, cx: &mut Context<'_>, now: Instant, attachment: u64) {
+        if self.machine.is_owing(now, attachment) {
             self.transmit(cx, now, 0, &mut iter::empty());
             if self.deferred == 0 {
                 self.flush(cx);
@@ -92,37 +115,57 @@ impl Driver {
     }
 
     /// Sends a message; gives it back where it is not its turn or there is no room. It is flushed
-    /// unless more was received that may be replied to in the same write. `Ok(false)`: the long way
-    /// is to be gone.
+    /// unless `more` was received that may be replied to in the same write. `Ok(false)`: the long
+    /// way is to be gone.
+    #[inline]
     pub(in crate::connection) fn send_short(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
         message: Message,
+        more: bool,
     ) -> Result<bool, Message> {
-        if !self.takes_messages() {
+        let Some(link) = self.links.first_mut() else {
             return Err(message);
-        }
+        };
         self.deferred += message.len() + 1;
-        let mut message = Some(message);
-        self.transmit(cx, now, 0, &mut iter::from_fn(|| message.take()));
-        if let Some(message) = message {
-            self.machine.send(message)?;
+        let attachment = link.attachment;
+        let take = |message: &Message| link.take(cx, message);
+        if let Err(message) = self.machine.transmit_next(now, attachment, message, take) {
+            let mut message = Some(message);
+            self.transmit(cx, now, 0, &mut iter::from_fn(|| message.take()));
+            if let Some(message) = message {
+                self.machine.send(message)?;
+            }
         }
-        let more = self.links[0].transport.has_buffered() == Some(true);
+        let more = more || self.links[0].transport.has_buffered() == Some(true);
         let done = (more && self.deferred < DEFERRED) || self.flush(cx);
         Ok(done && self.is_well())
     }
 
-    /// Writes what is left to write before the application waits. `false`: the long way is to be
-    /// gone.
-    pub(in crate::connection) fn rest_short(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        self.transmit(cx, now, 0, &mut iter::empty());
-        self.flush(cx) && self.is_well()
+    /// Gives the transport what others have sent. `false`: there was no room for all of it, and the
+    /// long way is to be gone.
+    pub(in crate::connection) fn transmit_short(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        outbox: &Outbox,
+    ) -> bool {
+        outbox.take(&mut self.staged);
+        self.transmit_staged(cx, now, 0, outbox);
+        self.deferred += 1;
+        self.staged.is_empty()
     }
 
-    /// Tells whether the short way is still the right one.
-    fn is_well(&self) -> bool {
-        self.links[0].failed.is_none() && !self.machine.has_events()
+    /// Writes what is left to write before the application waits. `false`: the long way is to be
+    /// gone.
+    #[inline]
+    pub(in crate::connection) fn rest_short(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        if let Some(link) = self.links.first()
+            && self.machine.is_owing(now, link.attachment)
+        {
+            self.transmit(cx, now, 0, &mut iter::empty());
+        }
+        self.flush(cx) && self.is_well()
     }
 }
