@@ -7,8 +7,8 @@ use std::time::Duration;
 ///
 /// | what | default |
 /// |---|---|
-/// | replay buffer, each way | 512 messages or 256 KiB |
-/// | acknowledge after | 128 messages, 64 KiB or 1 s |
+/// | replay buffer, each way | 2,048 messages or 256 KiB |
+/// | acknowledge after | 512 messages, 64 KiB or 1 s |
 /// | heartbeat; answer within; silence | 25 s; 10 s; 35 s |
 /// | heartbeat where networks cut idle connections, at least | 10 s |
 /// | park | 120 s |
@@ -46,9 +46,9 @@ impl Config {
     /// Makes the default configuration.
     pub const fn new() -> Self {
         Self {
-            replay_messages: 512,
+            replay_messages: 2048,
             replay_bytes: 256 * 1024,
-            ack_messages: 128,
+            ack_messages: 512,
             ack_bytes: 64 * 1024,
             ack_delay: Duration::from_secs(1),
             heartbeat: Duration::from_secs(25),

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::{io, mem};
 
 use bytes::Bytes;
-use switchback_core::{CloseReason, Error, ErrorKind, Limits, Message, MessageKind};
+use switchback_core::{CloseReason, Error, ErrorKind, Message, MessageKind};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::error::Error as EngineError;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::{
     Message as EngineMessage, Role as EngineRole, WebSocketConfig, WebSocketContext,
 };
 
+use crate::config::Tuning;
 use crate::heartbeat::SignsOfLife;
 use crate::inbound::{Inbound, Next, with_space};
 use crate::outbound::Outbound;
@@ -89,7 +90,8 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// `part`: what was read already, behind the handshake.
-    pub(crate) fn new(io: Box<dyn Io>, part: Vec<u8>, role: Role, limits: &Limits) -> Self {
+    pub(crate) fn new(io: Box<dyn Io>, part: Vec<u8>, role: Role, tuning: &Tuning) -> Self {
+        let limits = &tuning.limits;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
@@ -104,7 +106,7 @@ impl Engine {
             role,
             send_buffer: limits.send_buffer(),
             config,
-            signs: SignsOfLife::new(),
+            signs: SignsOfLife::new(tuning.ping_interval.is_some()),
             blocked: false,
             waiting: false,
             owing: false,

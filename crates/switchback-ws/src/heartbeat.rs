@@ -9,20 +9,27 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(crate) struct SignsOfLife {
     last: Instant,
     since_ping: bool,
+    /// Somebody asks for them.
+    wanted: bool,
 }
 
 impl SignsOfLife {
-    pub(crate) fn new() -> Self {
+    /// `wanted`: there is a [`Heartbeat`] with an interval.
+    pub(crate) fn new(wanted: bool) -> Self {
         Self {
             last: Instant::now(),
             since_ping: false,
+            wanted,
         }
     }
 
-    /// Notes a sign of life. Called per read, so it must cost nothing but a look at the clock.
+    /// Notes a sign of life. Called per read, so it must cost nothing but a look at the clock, and
+    /// not even that where a session above keeps the time.
     pub(crate) fn note(&mut self) {
-        self.last = Instant::now();
-        self.since_ping = true;
+        if self.wanted {
+            self.last = Instant::now();
+            self.since_ping = true;
+        }
     }
 }
 
@@ -103,7 +110,7 @@ mod tests {
 
     fn heartbeat() -> (Heartbeat, SignsOfLife) {
         let heartbeat = Heartbeat::new(Some(INTERVAL), TIMEOUT);
-        (heartbeat, SignsOfLife::new())
+        (heartbeat, SignsOfLife::new(true))
     }
 
     async fn next(heartbeat: &mut Heartbeat, signs: &mut SignsOfLife) -> (Beat, Duration) {
@@ -157,7 +164,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn without_an_interval_nothing_happens() {
         let mut heartbeat = Heartbeat::new(None, TIMEOUT);
-        let mut signs = SignsOfLife::new();
+        let mut signs = SignsOfLife::new(false);
         advance(Duration::from_secs(3600)).await;
         let polled = poll_fn(|cx| Poll::Ready(heartbeat.poll(cx, &mut signs))).await;
         assert!(polled.is_pending());

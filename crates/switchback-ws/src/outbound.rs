@@ -3,6 +3,7 @@
 //! On a server, messages become frames here. A client's have to be masked, which tungstenite does;
 //! they come as bytes, as control frames do.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem;
@@ -20,8 +21,16 @@ use crate::proto::header::{encode_frame, push_header};
 const SHARE_FROM: usize = 2 * 1024;
 /// The least that is allocated for copies.
 const MIN_TAIL: usize = 1024;
+/// How much room for copies is left to the thread when they are written.
+const MAX_SPARE: usize = 32 * 1024;
 /// How many parts one write has at most.
 const SLICES: usize = 16;
+
+thread_local! {
+    /// Room for copies that the next connection of the thread takes: it has grown already, and is
+    /// hot. Most often all is written at once, and one is enough for all connections.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 #[derive(Default)]
 pub(crate) struct Outbound {
@@ -89,6 +98,19 @@ impl Outbound {
         Poll::Ready(Ok(()))
     }
 
+    /// All is written: keeps no memory, but leaves it to the thread.
+    fn finish(&mut self) {
+        let mut tail = mem::take(&mut self.tail);
+        self.tail_at = 0;
+        if self.parts.capacity() > 0 {
+            self.parts = VecDeque::new();
+        }
+        if tail.capacity() <= MAX_SPARE {
+            tail.clear();
+            SPARE.set(tail);
+        }
+    }
+
     /// Forgets all of it.
     pub(crate) fn clear(&mut self) {
         *self = Self::new(self.vectored);
@@ -106,7 +128,10 @@ impl Outbound {
 
     fn reserve_tail(&mut self, len: usize) {
         if self.tail.capacity() == 0 {
-            self.tail.reserve_exact(len.max(MIN_TAIL));
+            self.tail = SPARE.take();
+            if self.tail.capacity() == 0 {
+                self.tail.reserve_exact(len.max(MIN_TAIL));
+            }
         }
     }
 
@@ -135,7 +160,7 @@ impl Outbound {
     fn advance(&mut self, mut written: usize) {
         self.len = self.len.saturating_sub(written);
         if self.len == 0 {
-            self.clear();
+            self.finish();
             return;
         }
         while let Some(first) = self.parts.front_mut() {

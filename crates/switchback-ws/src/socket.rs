@@ -101,7 +101,7 @@ impl WebSocket {
         info: TransportInfo,
     ) -> Self {
         Self {
-            engine: Engine::new(io, part, role, &tuning.limits),
+            engine: Engine::new(io, part, role, tuning),
             heartbeat: Heartbeat::new(tuning.ping_interval, tuning.ping_timeout),
             role,
             info,

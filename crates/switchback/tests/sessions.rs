@@ -64,19 +64,21 @@ async fn until(connection: &mut Connection, what: &str, wanted: impl Fn(&Event) 
 
 #[tokio::test]
 async fn a_session_survives_cuts_on_every_transport() {
+    // More than two replay buffers, so that a cut finds messages on their way.
+    const MESSAGES: usize = 12_000;
     let server = Server::echo(Config::new()).await;
     for kind in TransportKind::ALL {
         let proxy = Proxy::start(server.addr).await.unwrap();
         let mut connection = quick(&proxy).transports([kind]).connect().await.unwrap();
         let sender = connection.sender();
         tokio::spawn(async move {
-            for number in 0..3000 {
+            for number in 0..MESSAGES {
                 sender.send(format!("{number}")).await.unwrap();
             }
         });
         let mut resumed = 0;
         let mut number = 0;
-        while number < 3000 {
+        while number < MESSAGES {
             match within(&format!("{kind} {number}"), connection.next_event())
                 .await
                 .unwrap()
@@ -85,8 +87,8 @@ async fn a_session_survives_cuts_on_every_transport() {
                 Event::Message(message) => {
                     assert_eq!(message.as_text(), Some(&*number.to_string()), "{kind}");
                     number += 1;
-                    if number % 500 == 0 {
-                        proxy.cut(if number % 1000 == 0 {
+                    if number % 1000 == 0 {
+                        proxy.cut(if number % 2000 == 0 {
                             Cut::Reset
                         } else {
                             Cut::Fin

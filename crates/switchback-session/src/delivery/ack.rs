@@ -8,6 +8,8 @@ pub(crate) struct AckPolicy {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
     pub(crate) delay: Duration,
+    /// Which part of the messages and bytes makes an acknowledgement worthwhile.
+    pub(crate) along: u64,
 }
 
 impl From<&Config> for AckPolicy {
@@ -16,13 +18,15 @@ impl From<&Config> for AckPolicy {
             messages: config.ack_messages(),
             bytes: config.ack_bytes(),
             delay: config.ack_delay(),
+            along: ALONG_SERVER,
         }
     }
 }
 
-/// Which parts of the messages and bytes of the policy make an acknowledgement worthwhile.
-const ALONG_MESSAGES: u64 = 4;
-const ALONG_BYTES: u64 = 8;
+/// A server has many clients, and what it keeps of each must fit into its caches: they acknowledge
+/// more often than they are acknowledged to.
+const ALONG_SERVER: u64 = 8;
+pub(crate) const ALONG_CLIENT: u64 = 32;
 
 /// Keeps account of what came since the last acknowledgement.
 #[derive(Debug)]
@@ -82,8 +86,8 @@ impl Acks {
     pub(crate) fn is_worthwhile(&self) -> bool {
         let policy = &self.policy;
         !self.held
-            && (self.messages >= policy.messages.div_ceil(ALONG_MESSAGES)
-                || self.bytes >= policy.bytes.div_ceil(ALONG_BYTES))
+            && (self.messages * policy.along >= policy.messages
+                || self.bytes * policy.along >= policy.bytes)
     }
 
     /// Withholds what is due, or lets it go.

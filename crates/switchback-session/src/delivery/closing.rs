@@ -6,10 +6,13 @@ use crate::{Close, ClosedBy};
 
 /// How far the closing handshake has come (`docs/protocol.md`, 3.7).
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Closing {
+    /// Either side has begun.
+    begun: bool,
+    by_peer: bool,
     local: Option<(CloseReason, Option<Duration>)>,
     peer: Option<Close>,
-    by_peer: bool,
     /// When to give up, unless there is progress; and whatever happens.
     until: Option<Instant>,
     at_last: Option<Instant>,
@@ -22,6 +25,7 @@ impl Closing {
             return false;
         }
         self.local = Some((reason, reconnect));
+        self.begun = true;
         true
     }
 
@@ -32,11 +36,13 @@ impl Closing {
         }
         self.by_peer = self.local.is_none();
         self.peer = Some(close);
+        self.begun = true;
         true
     }
 
+    #[inline]
     pub(crate) fn is_closing(&self) -> bool {
-        self.local.is_some() || self.peer.is_some()
+        self.begun
     }
 
     /// Tells whether the peer closed first.

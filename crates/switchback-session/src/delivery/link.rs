@@ -7,6 +7,8 @@ use switchback_core::Message;
 /// A debt is a flag and not a queue, so that a peer that provokes control frames and reads none
 /// costs nothing.
 #[derive(Debug)]
+// What every message touches comes first.
+#[repr(C)]
 pub(crate) struct Link {
     number: u64,
     /// The number of the next message that comes on this attachment.
@@ -17,18 +19,18 @@ pub(crate) struct Link {
     /// first.
     pub(super) implied: u64,
     pub(super) opened: Option<Message>,
-    pub(super) select: Select,
     pub(super) selected: bool,
-    /// Its client has another one beside it, and waits for the answer to `select`.
-    is_beside: bool,
     pub(super) ping: bool,
     pub(super) pong: bool,
     pub(super) close_sent: bool,
+    /// Its client has another one beside it, and waits for the answer to `select`.
+    is_beside: bool,
+    pub(super) select: Select,
     last_rx: Instant,
     last_tx: Instant,
-    interval: Duration,
     /// The longest silence, of both sides, since anything came.
     gap: Duration,
+    interval: Duration,
     /// A silence of about the interval; and how many of them ended with something that came.
     long: Duration,
     survived: u32,

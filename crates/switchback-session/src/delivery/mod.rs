@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use switchback_core::Message;
 
-pub(crate) use ack::AckPolicy;
+pub(crate) use ack::{ALONG_CLIENT, AckPolicy};
 pub(crate) use closing::Closing;
 pub(crate) use link::Link;
 use link::Select;
@@ -27,11 +27,13 @@ use outbox::Outbox;
 
 /// The state of a session that outlives its attachments.
 #[derive(Debug)]
+// What every message touches comes first.
+#[repr(C)]
 pub(crate) struct Delivery {
-    pub(crate) outbox: Outbox,
-    pub(crate) closing: Closing,
     inbox: Inbox,
     acks: Acks,
+    pub(crate) outbox: Outbox,
+    pub(crate) closing: Closing,
 }
 
 impl Delivery {

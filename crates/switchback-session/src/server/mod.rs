@@ -8,6 +8,7 @@ mod remains;
 mod tokens;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use switchback_core::{CloseCode, CloseReason, Message};
@@ -42,30 +43,33 @@ use tokens::Tokens;
 ///
 /// Calls for an attachment that is not live any more do nothing.
 #[derive(Debug)]
+// What every message touches comes first: of thousands of sessions each is cold.
+#[repr(C)]
 pub struct ServerSession {
-    config: Config,
-    id: SessionId,
-    delivery: Delivery,
+    closed: bool,
+    parked: bool,
+    /// Answers the first attachment, a resume that failed.
+    instead: Option<Why>,
+    /// Why a client that comes back finds it gone.
+    gone: Option<Why>,
+    carrier: Option<u64>,
     links: Vec<Link>,
+    events: VecDeque<ServerEvent>,
+    delivery: Delivery,
+    selected: Option<u64>,
+    park_until: Option<Instant>,
     tokens: Tokens,
     numbers: Numbers,
     heartbeat: Heartbeat,
-    selected: Option<u64>,
-    carrier: Option<u64>,
-    /// Answers the first attachment, a resume that failed.
-    instead: Option<Why>,
-    park_until: Option<Instant>,
-    parked: bool,
-    closed: bool,
-    /// Why a client that comes back finds it gone.
-    gone: Option<Why>,
-    events: VecDeque<ServerEvent>,
+    id: SessionId,
+    config: Arc<Config>,
 }
 
 impl ServerSession {
     /// Makes a session for a [`Hello::New`]. It waits for its first attachment as if it were
     /// parked.
-    pub fn new(now: Instant, config: Config, id: SessionId) -> Self {
+    pub fn new(now: Instant, config: impl Into<Arc<Config>>, id: SessionId) -> Self {
+        let config = config.into();
         Self {
             delivery: Delivery::new(&config),
             id,
@@ -88,7 +92,12 @@ impl ServerSession {
     /// Makes a session for a [`Hello::Resume`] that names no session of this server, or one that
     /// refused it as [`Refused::Unknown`]: with a new, random `id`. The next
     /// [`attach`](Self::attach), with that same hello, tells the client `why`.
-    pub fn new_instead(now: Instant, config: Config, id: SessionId, why: Why) -> Self {
+    pub fn new_instead(
+        now: Instant,
+        config: impl Into<Arc<Config>>,
+        id: SessionId,
+        why: Why,
+    ) -> Self {
         let mut session = Self::new(now, config, id);
         session.instead = Some(why);
         session

@@ -12,7 +12,7 @@ use super::plain::Plain;
 pub(crate) enum Machine {
     Server(Box<ServerSession>),
     Client(Box<ClientSession>),
-    Plain(Plain),
+    Plain(Box<Plain>),
 }
 
 /// The attachment number of a plain connection's only transport.

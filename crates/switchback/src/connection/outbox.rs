@@ -18,10 +18,17 @@ pub(crate) struct Outbox {
     queued: AtomicBool,
     /// Nothing is taken any more.
     closed: AtomicBool,
-    hard: usize,
-    soft: usize,
+    limits: Bounds,
     /// Told when the queue falls below the soft limit, or closes.
     pub(super) room: Notify,
+}
+
+/// In bytes; so small that they fit into the cache line.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    message: u32,
+    hard: u32,
+    soft: u32,
 }
 
 #[derive(Debug, Default)]
@@ -50,15 +57,27 @@ pub(crate) enum Rejected {
 pub(super) const OVERHEAD: usize = 64;
 
 impl Outbox {
-    pub(crate) fn new(soft: usize, hard: usize) -> Self {
+    /// Makes a queue with limits in bytes; above 4 GiB they are none.
+    pub(crate) fn new(message: usize, soft: usize, hard: usize) -> Self {
+        let bound = |limit| u32::try_from(limit).unwrap_or(u32::MAX);
         Self {
-            soft,
-            hard: hard.max(soft),
+            limits: Bounds {
+                message: bound(message),
+                soft: bound(soft),
+                hard: bound(hard.max(soft)),
+            },
             queued: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             state: Mutex::default(),
             room: Notify::new(),
         }
+    }
+
+    /// Tells which limit a message exceeds, in bytes.
+    #[inline]
+    pub(crate) fn exceeds(&self, message: &Message) -> Option<u32> {
+        let limit = self.limits.message;
+        (!within(message.len(), limit)).then_some(limit)
     }
 
     /// Takes a message, or gives it back. `true`: it is the first, so that somebody has to be told.
@@ -69,8 +88,8 @@ impl Outbox {
         }
         let cost = cost(&message);
         let fits = match bound {
-            Bound::Soft => state.bytes <= self.soft,
-            Bound::Hard => state.bytes == 0 || state.bytes + cost <= self.hard,
+            Bound::Soft => within(state.bytes, self.limits.soft),
+            Bound::Hard => state.bytes == 0 || within(state.bytes + cost, self.limits.hard),
         };
         if !fits {
             return Err((message, Rejected::Full));
@@ -97,7 +116,8 @@ impl Outbox {
         let mut state = self.lock();
         let before = state.bytes;
         state.bytes = before.saturating_sub(cost);
-        let room = before > self.soft && state.bytes <= self.soft;
+        let soft = self.limits.soft;
+        let room = !within(before, soft) && within(state.bytes, soft);
         drop(state);
         if room {
             self.room.notify_waiters();
@@ -136,6 +156,10 @@ impl Outbox {
     }
 }
 
+fn within(bytes: usize, limit: u32) -> bool {
+    limit == u32::MAX || u32::try_from(bytes).is_ok_and(|bytes| bytes <= limit)
+}
+
 /// Takes messages out of a queue that was [taken](Outbox::take), and counts what they release.
 pub(super) fn drain<'a>(
     queue: &'a mut VecDeque<Message>,
@@ -166,7 +190,7 @@ mod tests {
 
     #[test]
     fn one_message_always_fits_and_the_hard_limit_holds() {
-        let outbox = Outbox::new(100, 200);
+        let outbox = Outbox::new(5000, 100, 200);
         outbox
             .push(Message::binary(vec![0; 1000]), Bound::Hard)
             .unwrap();
@@ -186,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_sender_that_waits_never_needs_more_than_the_soft_limit_free() {
-        let outbox = Outbox::new(100, 200);
+        let outbox = Outbox::new(5000, 100, 200);
         outbox
             .push(Message::binary(vec![0; 60]), Bound::Soft)
             .unwrap();
@@ -203,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_was_taken_counts_until_it_is_released() {
-        let outbox = Outbox::new(100, 200);
+        let outbox = Outbox::new(5000, 100, 200);
         let message = Message::binary(vec![0; 60]);
         assert_eq!(outbox.push(message, Bound::Soft), Ok(true));
         let mut queue = VecDeque::new();
@@ -220,6 +244,6 @@ mod tests {
 
     #[test]
     fn what_a_broadcast_touches_fits_into_a_cache_line() {
-        assert!(std::mem::offset_of!(Outbox, soft) <= 64);
+        assert!(std::mem::offset_of!(Outbox, room) <= 64);
     }
 }

@@ -8,24 +8,26 @@ use switchback_session::Remains;
 use tokio::sync::watch;
 
 use super::batch::Batch;
-use super::driver::{Driver, Received, oversized};
+use super::driver::{Driver, Received};
 use super::outbox::{Bound, Outbox, Rejected};
 use super::wake::{ConnectionWaker, TaskId};
 use super::{Event, Machine, SendError, State, Watch};
 use crate::client::Dials;
 use crate::janitor::Janitor;
 
-/// What all handles of one connection share.
+/// What all handles of one connection share: first what a broadcast touches, then what the
+/// application's task does.
+#[repr(C)]
 pub(crate) struct Shared {
-    driver: Mutex<Timed>,
     outbox: Outbox,
     waker: Arc<ConnectionWaker>,
     /// `waker` again, in the form that transports take.
     task: Waker,
-    janitor: Arc<Janitor>,
-    settings: Settings,
     watch: OnceLock<watch::Sender<State>>,
+    driver: Mutex<Timed>,
+    janitor: Arc<Janitor>,
     this: Weak<Self>,
+    settings: Settings,
 }
 
 /// What a connection is set up with.
@@ -48,22 +50,25 @@ pub(crate) trait Observer: Send + Sync {
     fn ended(&self, id: &str, remains: Option<Remains>);
 }
 
-/// The driver and the time for which the janitor has been armed.
+/// The driver and the time for which the janitor has been armed. What the short way touches comes
+/// first, as in the driver.
+#[repr(C)]
 struct Timed {
-    driver: Driver,
-    /// The times at which the janitor comes, the earliest last.
-    armed: Vec<Instant>,
-    /// One of them has passed.
+    /// The short way was open when the driver was driven last, and nobody has changed it since.
+    short: bool,
+    /// One of the times for which the janitor has been armed has passed.
     due: bool,
-    /// Among the endpoint's parked sessions.
-    place: Option<u64>,
     ended: bool,
     /// When somebody looked at the clock last: when what is being read came.
     now: Instant,
-    /// The short way was open when the driver was driven last, and nobody has changed it since.
-    short: bool,
+    /// The earliest of the times at which the janitor comes, and the others, the earliest last.
+    next: Option<Instant>,
     /// The task that waited last.
     task: TaskId,
+    driver: Driver,
+    armed: Vec<Instant>,
+    /// Among the endpoint's parked sessions.
+    place: Option<u64>,
 }
 
 /// How soon a connection is looked after again whose application does not read.
@@ -81,6 +86,7 @@ impl Shared {
             Self {
                 driver: Mutex::new(Timed {
                     driver: Driver::new(machine, dials, settings.inbound),
+                    next: None,
                     armed: Vec::new(),
                     due: false,
                     place: None,
@@ -89,7 +95,11 @@ impl Shared {
                     short: false,
                     task: TaskId::default(),
                 }),
-                outbox: Outbox::new(settings.queue_soft, settings.queue_hard),
+                outbox: Outbox::new(
+                    settings.message_size,
+                    settings.queue_soft,
+                    settings.queue_hard,
+                ),
                 task: Waker::from(waker.clone()),
                 waker,
                 janitor: janitor.clone(),
@@ -118,7 +128,8 @@ impl Shared {
     pub(crate) fn serve(&self, now: Instant) -> bool {
         let mut timed = self.peek();
         let asked = self.waker.served();
-        while timed.armed.pop_if(|armed| *armed <= now).is_some() {
+        while timed.next.take_if(|at| *at <= now).is_some() {
+            timed.next = timed.armed.pop();
             timed.due = true;
         }
         let behind = self.waker.is_called() || timed.driver.is_behind();
@@ -315,9 +326,9 @@ impl Shared {
 
     #[inline]
     fn check_size(&self, message: Message) -> Result<Message, SendError> {
-        match oversized(&message, self.settings.message_size) {
-            Some(error) => Err(SendError::new(message, error)),
+        match self.outbox.exceeds(&message) {
             None => Ok(message),
+            Some(limit) => Err(oversized(message, limit)),
         }
     }
 
@@ -452,7 +463,7 @@ impl Shared {
     fn drive(&self, timed: &mut Timed, now: Instant) {
         let readable = self.waker.begin();
         timed.now = now;
-        let passed = timed.armed.last().is_none_or(|armed| *armed <= now);
+        let passed = timed.next.is_none_or(|at| at <= now);
         let due = std::mem::take(&mut timed.due) || passed;
         let mut cx = Context::from_waker(&self.task);
         timed
@@ -475,9 +486,8 @@ impl Shared {
     /// Arms the janitor for an acknowledgement: the only deadline that comes closer on the short way.
     #[inline]
     fn arm_ack(&self, timed: &mut Timed, now: Instant) {
-        let armed = timed.armed.last();
         if let Some(at) = timed.driver.machine.ack_deadline()
-            && armed.is_none_or(|armed| at < *armed)
+            && timed.next.is_none_or(|next| at < next)
         {
             self.arm(timed, now);
         }
@@ -490,8 +500,9 @@ impl Shared {
         if deadline <= now {
             deadline = now + PAUSED;
         }
-        if timed.armed.last().is_none_or(|armed| deadline < *armed) {
-            timed.armed.push(deadline);
+        if timed.next.is_none_or(|next| deadline < next) {
+            let later = timed.next.replace(deadline);
+            timed.armed.extend(later);
             self.janitor.arm(deadline, self.this.clone());
         }
     }
@@ -514,6 +525,13 @@ impl Shared {
             observer.ended(&self.settings.id, timed.driver.machine.remains());
         }
     }
+}
+
+#[cold]
+fn oversized(message: Message, limit: u32) -> SendError {
+    let len = message.len();
+    let text = format!("the message has {len} bytes, the limit is {limit}");
+    SendError::new(message, Error::with_message(ErrorKind::TooLarge, text))
 }
 
 impl fmt::Debug for Shared {

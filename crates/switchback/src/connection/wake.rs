@@ -135,9 +135,8 @@ impl ConnectionWaker {
     }
 
     fn wake_registered(&self) {
-        let waker = self.lock().application.clone();
-        if let Some(waker) = waker {
-            waker.wake();
+        if let Some(waker) = &self.lock().application {
+            waker.wake_by_ref();
         }
     }
 

@@ -148,7 +148,7 @@ impl Inner {
     fn admit_plain(self: &Arc<Self>, transport: Box<dyn Transport>, info: Arc<RequestInfo>) {
         self.plain.fetch_add(1, Ordering::Relaxed);
         let observer = Arc::new(PlainCount(self.plain.clone()));
-        let machine = Machine::Plain(Default::default());
+        let machine = Machine::Plain(Box::default());
         let shared = self.shared(machine, String::new(), Some(observer));
         shared.plug_plain(transport);
         self.hand_over(&shared, info);

@@ -19,8 +19,8 @@ pub(super) struct Link {
     pub(super) transport: Box<dyn Transport>,
     /// The transport tells whether it has more to read at once.
     pub(super) tells: bool,
-    /// Being closed: reads and sends nothing any more.
-    pub(super) closing: Option<(CloseReason, Instant)>,
+    /// Being closed, by a time: reads and sends nothing any more.
+    pub(super) closing: Option<Box<(CloseReason, Instant)>>,
     pub(super) unflushed: bool,
     /// It can send no more; reading tells why.
     pub(super) failed: Option<Error>,
@@ -84,7 +84,7 @@ impl Driver {
         }
         for link in &mut self.links {
             if link.attachment == attachment && link.closing.is_none() {
-                link.closing = Some((why.clone(), now + CLOSE_TIMEOUT));
+                link.closing = Some(Box::new((why.clone(), now + CLOSE_TIMEOUT)));
             }
         }
     }
@@ -231,7 +231,7 @@ impl Driver {
 
     fn close_link(&mut self, cx: &mut Context<'_>, now: Instant, index: usize) -> Step {
         let link = &mut self.links[index];
-        let Some((why, until)) = &link.closing else {
+        let Some((why, until)) = link.closing.as_deref() else {
             return Step::Drained;
         };
         if link.transport.poll_close(cx, why).is_ready() || *until <= now {

@@ -11,7 +11,6 @@ use std::time::Instant;
 use switchback_core::{CloseReason, Message};
 
 use super::{DEFERRED, Driver};
-use crate::client::Dials;
 use crate::connection::batch::Batch;
 use crate::connection::outbox::Outbox;
 
@@ -36,7 +35,7 @@ impl Driver {
             && self.is_well()
             && self.takes_messages()
             && self.inbound.is_empty()
-            && self.dials.as_ref().is_none_or(Dials::is_idle)
+            && self.dials.as_ref().is_none_or(|dials| dials.is_idle())
     }
 
     /// Tells whether there is nothing to decide.
