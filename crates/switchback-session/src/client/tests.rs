@@ -4,10 +4,10 @@ mod hand_over;
 mod opening;
 mod rate;
 
-use switchback_core::CloseCode;
+use switchback_core::{CloseCode, TransportKind};
 
 use super::*;
-use crate::{Opened, Why};
+use crate::{Control, Opened, Why};
 use TransportKind::{LongPoll, Sse, WebSocket};
 
 const MS: Duration = Duration::from_millis(1);
