@@ -1,9 +1,9 @@
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::task::{Wake, Waker};
 
 use super::Shared;
 use crate::janitor::Janitor;
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 
 /// The waker that every transport of a connection holds.
 ///
