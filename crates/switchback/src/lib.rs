@@ -10,6 +10,7 @@ mod identity;
 mod janitor;
 mod list;
 mod serve;
+mod sync;
 #[cfg(feature = "tls")]
 mod tls;
 

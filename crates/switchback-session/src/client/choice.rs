@@ -1,6 +1,10 @@
 //! Which transport to try when (the choice machine): races with head starts, probation, probes for
 //! something better, reconnects. It knows nothing of messages.
 
+mod attempt;
+mod probe;
+mod race;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -8,11 +12,10 @@ use switchback_core::TransportKind;
 
 use crate::{Entropy, Failure, FailureWhy};
 
-use super::gate::{Gate, Permit, jitter};
+use super::gate::{Gate, Permit};
 use super::{ClientConfig, Memory};
-
-/// How soon a better transport is tried again that had not failed, but only not been the first.
-const SOON: Duration = Duration::from_secs(1);
+use attempt::Attempt;
+use probe::Probe;
 
 /// What the machine wants.
 #[derive(Debug)]
@@ -76,28 +79,6 @@ struct Settled {
     trust_at: Option<Instant>,
 }
 
-/// A transport that was started and is not decided for.
-#[derive(Debug)]
-struct Attempt {
-    attachment: u64,
-    kind: TransportKind,
-    /// When the transport opened.
-    opened: Option<Instant>,
-    /// It was selected, beside one in use, and the server has not confirmed that yet.
-    on_trial: bool,
-    deadline: Instant,
-}
-
-/// The search for something better than what is in use.
-#[derive(Debug)]
-struct Probe {
-    /// When to begin the next; `None`: nothing better is allowed.
-    at: Option<Instant>,
-    interval: Duration,
-    /// What is still to be tried in this one.
-    queue: VecDeque<TransportKind>,
-}
-
 impl Choice {
     /// Makes a machine that begins its first round at once.
     pub(super) fn new(now: Instant, config: &ClientConfig, memory: Memory) -> Self {
@@ -110,11 +91,7 @@ impl Choice {
             failures: Vec::new(),
             failed_rounds: 0,
             succeeded: false,
-            probe: Probe {
-                at: None,
-                interval: config.probe().0,
-                queue: VecDeque::new(),
-            },
+            probe: Probe::new(config),
             commands: VecDeque::new(),
         }
     }
@@ -145,10 +122,7 @@ impl Choice {
             .iter_mut()
             .find(|a| a.attachment == attachment);
         if let Some(attempt) = attempt {
-            attempt.opened = Some(now);
-            if has_canary(attempt.kind) {
-                attempt.deadline = attempt.deadline.min(now + config.canary());
-            }
+            attempt.open(now, config);
         }
     }
 
@@ -157,8 +131,7 @@ impl Choice {
     pub(super) fn try_out(&mut self, now: Instant, config: &ClientConfig, attachment: u64) {
         for attempt in &mut self.attempts {
             if attempt.attachment == attachment {
-                attempt.on_trial = true;
-                attempt.deadline = now + config.try_timeout();
+                attempt.try_out(now, config);
             }
         }
     }
@@ -211,7 +184,7 @@ impl Choice {
                 *next_at = now;
             }
             Phase::Settled(_) if self.attempts.is_empty() && self.probe.queue.is_empty() => {
-                self.probe_failed(now, config, entropy);
+                self.probe.failed(now, config, entropy);
             }
             Phase::Settled(_) | Phase::Waiting { .. } | Phase::Stopped => {}
         }
@@ -247,18 +220,12 @@ impl Choice {
             opened,
             trust_at: Some(opened + config.probation().1),
         });
-        self.probe.queue.clear();
-        self.probe.at = if config.transports().iter().any(|kind| better(*kind)) {
-            Some(
-                now + if late {
-                    SOON
-                } else {
-                    self.probe_delay(entropy)
-                },
-            )
-        } else {
-            None
-        };
+        self.probe.stop();
+        if late {
+            self.probe.begin_soon(now);
+        } else if config.transports().iter().any(|kind| better(*kind)) {
+            self.probe.put_off(now, entropy);
+        }
     }
 
     /// The transport in use has died. Returns when the next round begins.
@@ -302,8 +269,7 @@ impl Choice {
     /// Begins a round as soon as the gate lets it. Probes that are under way take part in it.
     fn wait(&mut self, now: Instant, entropy: &mut dyn Entropy) -> Instant {
         let until = self.gate.next_round(now, entropy);
-        self.probe.at = None;
-        self.probe.queue.clear();
+        self.probe.stop();
         self.failures.clear();
         self.phase = Phase::Waiting { until };
         until
@@ -320,8 +286,7 @@ impl Choice {
     /// Nothing better is looked for any more. One on trial goes on: the server may have moved there.
     pub(super) fn stop_probing(&mut self) {
         if matches!(self.phase, Phase::Settled(_)) {
-            self.probe.at = None;
-            self.probe.queue.clear();
+            self.probe.stop();
             self.cancel(|attempt| !attempt.on_trial);
         }
     }
@@ -356,7 +321,7 @@ impl Choice {
         entropy: &mut dyn Entropy,
     ) {
         while let Some(late) = self.attempts.iter().find(|a| a.deadline <= now) {
-            let (attachment, failure) = (late.attachment, overdue(late, config));
+            let (attachment, failure) = (late.attachment, late.overdue(config));
             self.commands.push_back(Command::Cancel { attachment });
             self.fail(now, config, entropy, attachment, failure);
         }
@@ -375,102 +340,6 @@ impl Choice {
         }
     }
 
-    fn race(&mut self, now: Instant, config: &ClientConfig, entropy: &mut dyn Entropy) {
-        while let Phase::Racing { queue, next_at } = &mut self.phase
-            && *next_at <= now
-            && let Some(kind) = queue.pop_front()
-        {
-            if self.attempts.iter().any(|attempt| attempt.kind == kind) {
-                continue; // A probe that was under way when the transport died.
-            }
-            match self.gate.permit(now) {
-                Ok(permit) => {
-                    *next_at = now + config.head_start();
-                    self.start(now, config, kind, None, permit);
-                }
-                Err(at) => {
-                    queue.push_front(kind);
-                    *next_at = at;
-                }
-            }
-        }
-        if let Phase::Racing { queue, .. } = &self.phase
-            && queue.is_empty()
-            && self.attempts.is_empty()
-        {
-            self.round_failed(now, config, entropy);
-        }
-    }
-
-    fn round_failed(&mut self, now: Instant, config: &ClientConfig, entropy: &mut dyn Entropy) {
-        let failures = std::mem::take(&mut self.failures);
-        self.failed_rounds = self.failed_rounds.saturating_add(1);
-        let enough = config
-            .give_up_after()
-            .is_some_and(|n| self.failed_rounds >= n);
-        let denied = !failures.is_empty() && failures.iter().all(|f| f.why == FailureWhy::Denied);
-        if !self.succeeded && (enough || denied) {
-            self.phase = Phase::Stopped;
-            self.commands.push_back(Command::GiveUp { failures });
-        } else {
-            let next = self.wait(now, entropy);
-            self.commands
-                .push_back(Command::RoundFailed { failures, next });
-        }
-    }
-
-    /// Tries transports that are better than the one in use, one after the other.
-    fn look_up(&mut self, now: Instant, config: &ClientConfig, entropy: &mut dyn Entropy) {
-        let Phase::Settled(settled) = &mut self.phase else {
-            return;
-        };
-        if settled.trust_at.is_some_and(|at| at <= now) {
-            settled.trust_at = None;
-            self.memory.win(settled.kind, now, config);
-            self.gate.settle();
-            if self.probe.at.is_none() {
-                self.probe.interval = config.probe().0;
-            }
-        }
-        let in_use = *settled;
-        if self.probe.at.is_none_or(|at| at > now) || !self.attempts.is_empty() {
-            return;
-        }
-        if self.probe.queue.is_empty() {
-            let memory = &self.memory;
-            let better = config.transports().iter().copied();
-            self.probe.queue = better
-                .take_while(|kind| *kind != in_use.kind)
-                .filter(|kind| memory.demoted_until(*kind, now).is_none())
-                .collect();
-        }
-        let Some(kind) = self.probe.queue.front().copied() else {
-            // Everything better is demoted. It is probed when that is over.
-            self.probe.at = Some(now + self.probe_delay(entropy));
-            return;
-        };
-        match self.gate.permit(now) {
-            Ok(permit) => {
-                self.probe.queue.pop_front();
-                self.start(now, config, kind, Some(in_use.attachment), permit);
-            }
-            Err(at) => self.probe.at = Some(at),
-        }
-    }
-
-    fn probe_failed(&mut self, now: Instant, config: &ClientConfig, entropy: &mut dyn Entropy) {
-        if self.probe.at.is_some() {
-            self.probe.interval = (self.probe.interval * 2).min(config.probe().1);
-            self.probe.at = Some(now + self.probe_delay(entropy));
-        }
-    }
-
-    /// Returns the interval and up to a quarter more, so that clients that a restart has brought
-    /// into step get out of it.
-    fn probe_delay(&self, entropy: &mut dyn Entropy) -> Duration {
-        self.probe.interval + jitter(self.probe.interval / 4, entropy)
-    }
-
     fn start(
         &mut self,
         now: Instant,
@@ -481,13 +350,8 @@ impl Choice {
     ) {
         let attachment = self.next;
         self.next += 1;
-        self.attempts.push(Attempt {
-            attachment,
-            kind,
-            opened: None,
-            on_trial: false,
-            deadline: now + config.try_timeout(),
-        });
+        self.attempts
+            .push(Attempt::new(now, config, attachment, kind));
         // Everything that is neither in use nor tried now was given up.
         let tried = self.attempts.iter().map(|attempt| attempt.attachment);
         let fence = tried.chain(in_use).min().unwrap_or(attachment);
@@ -513,37 +377,5 @@ impl Choice {
             }
             !goes
         });
-    }
-}
-
-/// Long-polling delivers whole responses, which nothing can hold back for ever.
-fn has_canary(kind: TransportKind) -> bool {
-    kind != TransportKind::LongPoll
-}
-
-fn overdue(attempt: &Attempt, config: &ClientConfig) -> Failure {
-    let kind = attempt.kind;
-    match attempt.opened {
-        _ if attempt.on_trial => Failure::new(
-            kind,
-            FailureWhy::Buffered,
-            format!(
-                "nothing of what was sent seems to have arrived within {:?}",
-                config.try_timeout()
-            ),
-        ),
-        Some(_) if has_canary(kind) => Failure::new(
-            kind,
-            FailureWhy::Buffered,
-            format!(
-                "opened, but delivered nothing within {:?}: something between buffers it",
-                config.canary()
-            ),
-        ),
-        _ => Failure::new(
-            kind,
-            FailureWhy::TimedOut,
-            format!("did not open within {:?}", config.try_timeout()),
-        ),
     }
 }

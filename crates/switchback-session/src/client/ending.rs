@@ -12,6 +12,19 @@ use super::choice::Command;
 use super::{Action, ClientEvent, ClientSession, Failure, FailureWhy, Role};
 
 impl ClientSession {
+    /// Gives up the transport in use if nothing has come for too long.
+    pub(super) fn drop_silent(&mut self, now: Instant, index: usize) {
+        if self.links[index].link.is_alive(now, self.silence) {
+            return;
+        }
+        let dead = self.links.remove(index);
+        let attachment = dead.link.number();
+        self.actions.push_back(Action::Cancel { attachment });
+        let text = format!("nothing came for {:?}", self.silence);
+        let failure = Failure::new(dead.kind, FailureWhy::Silent, text);
+        self.lost(now, None, failure);
+    }
+
     /// The transport in use has ended.
     pub(super) fn lost(&mut self, now: Instant, clean: Option<CloseReason>, failure: Failure) {
         let ended = self.current.take();

@@ -1,26 +1,30 @@
 //! The client's end of a session.
 
+mod attachment;
 mod choice;
 mod config;
 mod ending;
 mod event;
+mod frames;
 mod gate;
 mod opening;
 mod probation;
+mod starting;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use switchback_core::{CloseReason, Message, TransportKind};
+use switchback_core::{CloseReason, Message};
 
 pub use config::ClientConfig;
 pub use event::{Action, ClientEvent, Failure, FailureWhy};
 pub use probation::Memory;
 
-use crate::delivery::{Delivery, Link};
-use crate::{ClosedBy, Control, Entropy, Frame, Hello, ProtocolError, SessionId, Token};
-use choice::{Choice, Command};
+use crate::delivery::Delivery;
+use crate::{ClosedBy, Entropy, ProtocolError, SessionId, Token};
+use attachment::{Attachment, Role};
+use choice::Choice;
 use ending::ending;
 
 /// The client's end of a session: numbering, acknowledgements, replay, and the choice of the
@@ -56,27 +60,6 @@ pub struct ClientSession {
     closed: bool,
     actions: VecDeque<Action>,
     events: VecDeque<ClientEvent>,
-}
-
-/// A transport that is open.
-#[derive(Debug)]
-struct Attachment {
-    link: Link,
-    kind: TransportKind,
-    role: Role,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// Waits for `opened`.
-    Opening,
-    /// Selected beside the one in use, which goes on until the server confirms it: until then
-    /// nobody knows whether what is sent here arrives.
-    Trial,
-    /// Selected: carries the session.
-    Current,
-    /// The one before; the server ends it when it gets `select`. Ended here at the time.
-    Retiring { until: Instant },
 }
 
 impl ClientSession {
@@ -144,12 +127,7 @@ impl ClientSession {
             return;
         }
         self.choice.opened(now, &self.config, attachment);
-        self.links.push(Attachment {
-            // Numbers and the check of silence begin with `opened`.
-            link: Link::new(now, attachment, 1, 1, Duration::ZERO),
-            kind,
-            role: Role::Opening,
-        });
+        self.links.push(Attachment::new(now, attachment, kind));
     }
 
     /// The transport of an attachment could not be opened.
@@ -393,16 +371,7 @@ impl ClientSession {
             return None;
         }
         let ack = self.current.and_then(|_| self.delivery.deadline());
-        let links = self.links.iter().filter_map(|a| match a.role {
-            Role::Opening | Role::Trial => None, // The choice watches over it.
-            Role::Current => a
-                .link
-                .select_held()
-                .into_iter()
-                .chain([a.link.check_at()])
-                .min(),
-            Role::Retiring { until } => Some(until),
-        });
+        let links = self.links.iter().filter_map(Attachment::deadline);
         links
             .chain(ack)
             .chain(self.delivery.closing.deadline())
@@ -422,17 +391,7 @@ impl ClientSession {
         self.retire(now);
         if let Some(index) = self.current.and_then(|current| self.position(current)) {
             self.links[index].link.release_select(now);
-            if !self.links[index].link.is_alive(now, self.silence) {
-                let dead = self.links.remove(index);
-                let attachment = dead.link.number();
-                self.actions.push_back(Action::Cancel { attachment });
-                let failure = Failure::new(
-                    dead.kind,
-                    FailureWhy::Silent,
-                    format!("nothing came for {:?}", self.silence),
-                );
-                self.lost(now, None, failure);
-            }
+            self.drop_silent(now, index);
         }
         self.advance(now);
     }
@@ -461,119 +420,6 @@ impl ClientSession {
         self.links
             .iter()
             .position(|a| a.link.number() == attachment)
-    }
-
-    /// Runs the choice machine and does what it wants.
-    fn advance(&mut self, now: Instant) {
-        let (config, entropy) = (&self.config, &mut *self.entropy);
-        self.choice.advance(now, config, entropy);
-        self.obey(now);
-    }
-
-    fn obey(&mut self, now: Instant) {
-        while let Some(command) = self.choice.poll_command() {
-            match command {
-                Command::Start {
-                    attachment,
-                    kind,
-                    fence,
-                } => {
-                    let hello = self.hello(attachment, fence);
-                    self.actions.push_back(Action::Start {
-                        attachment,
-                        kind,
-                        hello,
-                    });
-                }
-                Command::Cancel { attachment } => {
-                    self.drop_attempt(attachment);
-                    self.actions.push_back(Action::Cancel { attachment });
-                }
-                Command::RoundFailed { failures, next } => {
-                    if self.token.is_none() && failures.iter().any(|f| f.why == FailureWhy::Unknown)
-                    {
-                        // Somebody has this id already. Nothing was sent under it.
-                        self.id = SessionId::random(&mut *self.entropy);
-                    }
-                    self.events.push_back(ClientEvent::Reconnecting {
-                        failures,
-                        delay: next.saturating_duration_since(now),
-                    });
-                }
-                Command::GiveUp { failures } => {
-                    self.closed = true;
-                    self.events.push_back(ClientEvent::GaveUp { failures });
-                }
-            }
-        }
-    }
-
-    fn hello(&self, attachment: u64, fence: u64) -> Hello {
-        let session = self.id;
-        match &self.token {
-            None => Hello::New {
-                session,
-                attachment,
-                fence,
-            },
-            Some(token) => Hello::Resume {
-                session,
-                token: token.clone(),
-                attachment,
-                fence,
-                received: self.delivery.received(),
-            },
-        }
-    }
-
-    fn take_frame(
-        &mut self,
-        now: Instant,
-        index: usize,
-        message: Message,
-    ) -> Result<Option<Message>, ProtocolError> {
-        let link = &mut self.links[index].link;
-        link.note_rx(now);
-        match Frame::decode(message)? {
-            Frame::Message(message) => {
-                let is_new = self.delivery.receive(now, link, message.len())?;
-                if is_new && self.delivery.closing.is_closing() {
-                    self.extend_closing(now);
-                }
-                return Ok(is_new.then_some(message));
-            }
-            Frame::Control(Control::Ack(received)) => {
-                self.delivery.acknowledged(received)?;
-                self.extend_closing(now);
-            }
-            Frame::Control(Control::Selected(received)) => {
-                let attachment = link.number();
-                self.delivery.acknowledged(received)?;
-                if self.on_trial() == Some(attachment) {
-                    self.take_over(now, attachment, true);
-                }
-                self.extend_closing(now);
-            }
-            Frame::Control(Control::Seq(number)) => link.set_rx(number),
-            Frame::Control(Control::Ping) => link.owe_pong(),
-            Frame::Control(Control::Close(close)) => {
-                let reason = close.reason.clone();
-                if self.delivery.peer_closes(close)? {
-                    self.choice.stop_probing();
-                    self.events.push_back(ClientEvent::Closing { reason });
-                    self.extend_closing(now);
-                    self.obey(now);
-                }
-            }
-            Frame::Unknown => {}
-            Frame::Control(control @ (Control::Opened(_) | Control::Select(_) | Control::Pong)) => {
-                return Err(ProtocolError::Misplaced(control.word()));
-            }
-        }
-        if self.delivery.closing.is_closing() {
-            self.conclude(now);
-        }
-        Ok(None)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use switchback_core::{CloseReason, Message};
+use switchback_core::CloseReason;
 
 use crate::config::bounded;
 use crate::delivery::{ALONG_CLIENT, AckPolicy};
-use crate::{Control, Frame, Opened, ProtocolError, Why};
+use crate::{Opened, ProtocolError, Why};
 
 use super::{Action, ClientEvent, ClientSession, Failure, FailureWhy, Role};
 
@@ -18,21 +18,6 @@ const MIN_SILENCE: Duration = Duration::from_secs(1);
 const SELECT_DELAY: Duration = Duration::from_millis(50);
 
 impl ClientSession {
-    /// Takes the first frame of an attachment, which must be `opened`.
-    pub(super) fn take_first(
-        &mut self,
-        now: Instant,
-        index: usize,
-        message: Message,
-    ) -> Result<Option<Message>, ProtocolError> {
-        match Frame::decode(message)? {
-            Frame::Control(Control::Opened(opened)) => self.accepted(now, index, opened)?,
-            Frame::Unknown => {}
-            _ => return Err(ProtocolError::NotOpened),
-        }
-        Ok(None)
-    }
-
     /// The server has accepted an attachment: decides for it, unless it leads to another session
     /// than the one that goes on elsewhere.
     pub(super) fn accepted(
@@ -135,30 +120,6 @@ impl ClientSession {
             self.extend_closing(now);
         }
         self.obey(now);
-    }
-
-    /// Tells whether an attachment is not decided for.
-    pub(super) fn is_attempt(&self, attachment: u64) -> bool {
-        self.position(attachment)
-            .is_some_and(|index| matches!(self.links[index].role, Role::Opening | Role::Trial))
-    }
-
-    /// Returns the attachment on trial.
-    pub(super) fn on_trial(&self) -> Option<u64> {
-        let trial = self.links.iter().find(|a| a.role == Role::Trial)?;
-        Some(trial.link.number())
-    }
-
-    /// Forgets the transport of an attachment that is not decided for.
-    pub(super) fn drop_attempt(&mut self, attachment: u64) {
-        if self.is_attempt(attachment) {
-            if self.on_trial() == Some(attachment) {
-                self.stray_select = true;
-                // The acknowledgement in it may be lost.
-                self.delivery.owe_ack();
-            }
-            self.links.retain(|a| a.link.number() != attachment);
-        }
     }
 
     /// Gives up an attachment that has opened and is not what was wanted.

@@ -59,6 +59,29 @@ impl Returning {
 }
 
 #[test]
+fn the_heartbeat_pings_and_drops_whoever_does_not_answer() {
+    let mut bench = Bench::new(Config::new());
+    bench.attach("new 1.1");
+    bench.events();
+    let step = |bench: &mut Bench| {
+        let at = bench.session.deadline().unwrap();
+        bench.wait(at - bench.now);
+        bench.sends(1)
+    };
+    assert_eq!(step(&mut bench), ["^ping"]);
+    bench.gets(1, "^pong");
+    // The deadline stands for the answer; looked at again it moves to the next ping.
+    assert_eq!(step(&mut bench), [""; 0]);
+    assert_eq!(step(&mut bench), ["^ping"]);
+    step(&mut bench);
+    let events = bench.events();
+    assert_eq!(dropped(&events), [(1, 4002)]);
+    assert_eq!(events.last(), Some(&ServerEvent::Parked));
+    bench.wait(Config::new().park());
+    assert_eq!(closed(&bench.events()), Some((4002, ClosedBy::Expired)));
+}
+
+#[test]
 fn two_deaths_of_silence_halve_the_interval_down_to_a_bound() {
     let mut client = Returning::new(Config::new());
     client.is_cut_after(20);

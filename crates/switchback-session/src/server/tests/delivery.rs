@@ -1,0 +1,162 @@
+//! Numbers, acknowledgements and replay.
+
+use super::*;
+
+#[test]
+fn a_session_from_connect_to_close() {
+    let mut bench = Bench::new(Config::new().with_ack_messages(2));
+    let opened = bench.attach("new 1.1");
+    assert_eq!((opened.received, opened.next), (0, 1));
+    assert!(!opened.resumed);
+    bench.gets(1, "^select 0");
+    bench.session.send("hello".into()).unwrap();
+    bench.session.send("\u{1}ping".into()).unwrap();
+    assert_eq!(bench.sends(1), ["hello", "^^ping"]);
+    assert_eq!(bench.gets(1, "a"), Some("a".into()));
+    assert_eq!(bench.sends(1), [""; 0]);
+    assert_eq!(bench.gets(1, "^^b"), Some("\u{1}b".into()));
+    assert_eq!(bench.sends(1), ["^ack 2"]);
+    assert_eq!(bench.session.unacknowledged(), (2, 11));
+    bench.gets(1, "^ack 2");
+    assert_eq!(bench.session.unacknowledged(), (0, 0));
+    bench.gets(1, "c");
+    bench.gets(1, "^close {\"code\":1000,\"sent\":3}");
+    assert_eq!(
+        bench.sends(1),
+        [
+            "^ack 3",
+            "^close {\"code\":1000,\"reason\":\"\",\"sent\":2}"
+        ]
+    );
+    let events = bench.events();
+    assert_eq!(dropped(&events), [(1, 1000)]);
+    assert_eq!(closed(&events), Some((1000, ClosedBy::Peer)));
+    assert!(bench.session.is_closed());
+    assert_eq!(bench.session.deadline(), None);
+}
+
+#[test]
+fn a_resume_replays_what_was_not_received_and_nothing_else() {
+    let mut bench = Bench::new(Config::new());
+    let first = bench.attach("new 1.1");
+    bench.gets(1, "^select 0");
+    for text in ["1", "2", "3"] {
+        bench.session.send(text.into()).unwrap();
+    }
+    assert_eq!(bench.sends(1), ["1", "2", "3"]);
+    bench.gets(1, "a");
+    bench.session.detach(bench.now, 1, None);
+    bench.session.send("4".into()).unwrap();
+    assert!(bench.session.is_parked());
+    let resume = format!("{} 2.2.2", first.token);
+    let second = bench.attach(&resume);
+    assert!(second.resumed);
+    assert_eq!((second.received, second.next), (1, 3));
+    // It is the carrier before it is selected, and `next` has said where it begins.
+    assert_eq!(bench.sends(2), ["3", "4"]);
+    bench.gets(2, "^select 2");
+    assert_eq!(bench.gets(2, "b"), Some("b".into()));
+    let events = bench.events();
+    assert!(events.contains(&ServerEvent::Parked));
+    assert!(events.contains(&ServerEvent::Resumed { attachment: 2 }));
+}
+
+#[test]
+fn a_replay_is_acknowledged_again() {
+    let mut bench = Bench::new(Config::new());
+    bench.attach("new 1.1");
+    bench.gets(1, "a");
+    bench.wait(SECOND);
+    assert_eq!(bench.sends(1), ["^ack 1"]);
+    bench.gets(1, "^seq 1");
+    assert_eq!(bench.gets(1, "a"), None);
+    bench.wait(SECOND);
+    assert_eq!(bench.sends(1), ["^ack 1"]);
+    bench.wait(SECOND);
+    assert_eq!(bench.sends(1), [""; 0]);
+}
+
+#[test]
+fn a_full_replay_buffer_gives_the_message_back() {
+    let mut bench = Bench::new(Config::new().with_replay_messages(2));
+    bench.session.send("1".into()).unwrap();
+    bench.session.send("2".into()).unwrap();
+    assert!(!bench.session.is_writable());
+    assert_eq!(bench.session.send("3".into()), Err("3".into()));
+    bench.attach("new 1.1");
+    bench.sends(1);
+    bench.gets(1, "^ack 1");
+    assert!(bench.session.is_writable());
+}
+
+#[test]
+fn acknowledgements_are_withheld_while_the_application_is_slow_but_not_from_a_close() {
+    let config = Config::new().with_ack_messages(2);
+    let mut bench = Bench::new(config);
+    bench.attach("new 1.1");
+    bench.gets(1, "^select 0");
+    bench.session.hold_acks(true);
+    for text in ["a", "b", "c"] {
+        assert!(bench.gets(1, text).is_some());
+    }
+    bench.wait(2 * SECOND);
+    assert!(bench.sends(1).is_empty());
+    // What the peer acknowledges is heard all the same.
+    bench.session.send("1".into()).unwrap();
+    assert_eq!(bench.sends(1), ["1"]);
+    bench.gets(1, "^ack 1");
+    assert_eq!(bench.session.unacknowledged(), (0, 0));
+    bench.session.hold_acks(false);
+    assert_eq!(bench.sends(1), ["^ack 3"]);
+
+    bench.session.hold_acks(true);
+    bench.gets(1, "d");
+    bench.gets(1, "^close {\"code\":1000,\"sent\":4}");
+    let sent = bench.sends(1);
+    assert_eq!(sent[0], "^ack 4");
+    assert!(sent[1].starts_with("^close "));
+}
+
+#[test]
+fn a_gap_is_an_error_and_a_message_after_close_too() {
+    let mut bench = Bench::new(Config::new());
+    bench.attach("new 1.1");
+    bench.gets(1, "^seq 2");
+    let gap = ProtocolError::Gap {
+        expected: 1,
+        number: 2,
+    };
+    assert_eq!(bench.try_gets(1, "x"), Err(gap));
+    let mut bench = Bench::new(Config::new());
+    bench.attach("new 1.1");
+    bench.gets(1, "^close {\"code\":1000,\"sent\":0}");
+    assert_eq!(bench.try_gets(1, "x"), Err(ProtocolError::AfterClose));
+}
+
+#[test]
+fn breaking_the_protocol_ends_the_session() {
+    for text in [
+        "^",
+        "^ack 2",
+        "^select 2",
+        "^close {\"code\":1000,\"sent\":1}",
+        "^ping",
+        "^opened {}",
+    ] {
+        let mut bench = Bench::new(Config::new());
+        bench.attach("new 1.1");
+        bench.attach("new 2.1");
+        bench.session.send("1".into()).unwrap();
+        bench.session.send("never transmitted".into()).unwrap();
+        let sent = take_one(&mut bench.session, bench.now, 2);
+        assert_eq!(sent, Some("1".into()));
+        let error = bench.try_gets(2, text).unwrap_err();
+        assert_eq!(error.close_reason().code(), CloseCode::PROTOCOL_ERROR);
+        let events = bench.events();
+        // The caller closes the transport that did it.
+        assert_eq!(dropped(&events), [(1, 1002)], "{text}");
+        assert_eq!(closed(&events), Some((1002, ClosedBy::ProtocolError)));
+        let left = bench.session.take_unacknowledged();
+        assert_eq!(left, ["1".into(), "never transmitted".into()]);
+    }
+}
