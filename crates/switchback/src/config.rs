@@ -115,9 +115,10 @@ impl Config {
         self
     }
 
-    /// Sets of how many sessions that were given up, the last ones, the endpoint remembers why, so
-    /// that a client that comes back for one is told. Default 10,000, of a few hundred bytes each;
-    /// with 0 every client is told [`Why::Unknown`](crate::Why::Unknown).
+    /// Sets of how many sessions that were given up, the last ones, the endpoint remembers why and how
+    /// far they had come, so that a client that comes back for one is told; and of as many that were
+    /// closed, so that a client that has missed the confirmation still gets it. Default 10,000 of each,
+    /// of a few hundred bytes; with 0 every client is told [`Why::Unknown`](crate::Why::Unknown).
     #[must_use]
     pub fn max_departed(mut self, sessions: usize) -> Self {
         self.max_departed = sessions;

@@ -388,13 +388,19 @@ export class Switchback extends EventTarget {
       return;
     }
     if (anew && this.#closing) {
-      // The session that was to be closed has ended; the new one is not wanted.
-      this.#race.links.add(link);
-      this.#fail(link, new Ended(1000, 'the session has ended'));
+      // The session that was to be closed has ended; the new one is not wanted (3.7).
+      link.over = true;
+      link.wire.close(1000);
       this.#finish(this.#closing.code, this.#closing.reason);
       return;
     }
-    if (anew) this.#renew(opened.why ?? 'unknown');
+    if (anew) {
+      // 3.3: what the server had received of the old session is not given back.
+      if (opened.ended && opened.ended.received <= this.#sent) {
+        this.#acknowledged(opened.ended.received);
+      }
+      this.#renew(opened.why ?? 'unknown');
+    }
     this.#session = opened.session;
     this.#token = opened.token;
     this.#acknowledged(opened.received);

@@ -163,6 +163,11 @@ impl Choice {
         }
     }
 
+    /// An attempt is of no use any more, and somebody else closes it.
+    pub(super) fn forget(&mut self, attachment: u64) {
+        self.attempts.retain(|a| a.attachment != attachment);
+    }
+
     /// A transport could not be opened, or ended before it was decided for.
     pub(super) fn failed(
         &mut self,
