@@ -314,6 +314,10 @@ export class Switchback extends EventTarget {
       } else if (why.code === 1006) {
         this.#deaths[link.kind] = [now, this.#deaths[link.kind]?.[0]];
       }
+      if (why.code === 4002 && now - link.openedAt < link.opened.timeout) {
+        // 3.8: what we send there does not arrive.
+        this.#deaths[link.kind] = [now, now];
+      }
       this.#setState({ name: 'reconnecting', since: now, tries: [] });
       if (this.#race === null) this.#reconnectLater(); // else a hand-over is under way already
     }

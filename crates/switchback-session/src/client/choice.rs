@@ -285,6 +285,18 @@ impl Choice {
         self.wait(now, entropy)
     }
 
+    /// The server has closed the transport in use because nothing came. Where that is before the
+    /// `timeout` of the heartbeat, nothing has come there ever.
+    pub(super) fn unanswered(&mut self, now: Instant, config: &ClientConfig, timeout: Duration) {
+        if let Phase::Settled(settled) = &mut self.phase
+            && now < settled.opened + timeout
+        {
+            // Not to be trusted, though it has lived for long enough.
+            settled.trust_at = Some(now);
+            self.memory.demote(settled.kind, now, config);
+        }
+    }
+
     /// A transport that is trusted is remembered from its end on.
     fn refresh(&mut self, now: Instant, config: &ClientConfig) {
         if let Phase::Settled(settled) = &self.phase

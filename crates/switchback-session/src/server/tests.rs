@@ -376,12 +376,15 @@ fn a_full_replay_buffer_gives_the_message_back() {
 fn the_heartbeat_pings_and_drops_whoever_does_not_answer() {
     let mut bench = Bench::new(Config::new());
     bench.attach("new 1.1");
+    bench.gets(1, "^select 0");
     bench.events();
     let step = |bench: &mut Bench| {
         let at = bench.session.deadline().unwrap();
         bench.wait(at - bench.now);
         bench.sends(1)
     };
+    // The first deadline is for `select`.
+    assert_eq!(step(&mut bench), [""; 0]);
     assert_eq!(step(&mut bench), ["^ping"]);
     bench.gets(1, "^pong");
     // The deadline stands for the answer; looked at again it moves to the next ping.
