@@ -141,6 +141,16 @@ fn what_comes_when_an_application_gives_up_waiting_is_driven() {
 }
 
 #[test]
+fn an_application_that_gave_up_waiting_can_wait_again() {
+    check(2, (1, 0), &[Shared::receive], |application| {
+        if application.poll().is_pending() {
+            application.connection.stop_waiting();
+            application.recv();
+        }
+    });
+}
+
+#[test]
 fn what_comes_while_nobody_waits_is_driven() {
     check(2, (1, 1), &[Shared::receive, Shared::send], |_| {});
 }

@@ -7,7 +7,7 @@ mod error;
 use switchback_core::Message;
 
 pub(crate) use control::parse_number;
-pub use control::{Close, Control, Opened, Why};
+pub use control::{Close, Control, Ended, Opened, Why};
 pub use error::ProtocolError;
 
 /// The largest control frame, in bytes (`docs/protocol.md`, 3.1).

@@ -288,6 +288,28 @@ async fn a_response_that_is_never_sent_is_a_cut() {
     assert_eq!(server.connections(), 0);
 }
 
+/// Its owner does nothing: a page that is left must not keep the others out.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_was_cut_gives_its_place_back_in_time() {
+    let server = SseServer::new(ServerConfig::new().max_connections(1));
+    let get = Request::get("/?transport=sse").body(()).unwrap();
+    let (response, mut transport) = server.open(&get).unwrap();
+    drop(response);
+    tokio::time::sleep(Duration::from_millis(999)).await;
+    assert_eq!(server.connections(), 1);
+    assert_eq!(server.open(&get).unwrap_err().error(), "unavailable");
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let (_response, _second) = server.open(&get).unwrap();
+    assert_eq!(server.connections(), 1);
+    // The owner learns it as ever, and what it gives up is its own.
+    let error = transport.send("x").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Reset);
+    let error = transport.recv().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Reset);
+    drop(transport);
+    assert_eq!(server.connections(), 1);
+}
+
 #[tokio::test]
 async fn prepared_messages_are_encoded_once() {
     let server = SseServer::new(ServerConfig::new().padding(0));

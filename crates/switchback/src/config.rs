@@ -115,9 +115,10 @@ impl Config {
         self
     }
 
-    /// Sets of how many sessions that were given up, the last ones, the endpoint remembers why, so
-    /// that a client that comes back for one is told. Default 10,000, of a few hundred bytes each;
-    /// with 0 every client is told [`Why::Unknown`](crate::Why::Unknown).
+    /// Sets of how many sessions that were given up, the last ones, the endpoint remembers why and how
+    /// far they had come, so that a client that comes back for one is told; and of as many that were
+    /// closed, so that a client that has missed the confirmation still gets it. Default 10,000 of each,
+    /// of a few hundred bytes; with 0 every client is told [`Why::Unknown`](crate::Why::Unknown).
     #[must_use]
     pub fn max_departed(mut self, sessions: usize) -> Self {
         self.max_departed = sessions;
@@ -125,7 +126,7 @@ impl Config {
     }
 
     /// Sets the replay buffer of a session in each direction: how much may be sent and not yet
-    /// acknowledged. Default 512 messages, 256 KiB. Peers acknowledge every quarter of it.
+    /// acknowledged. Default 2,048 messages, 256 KiB. Peers acknowledge every quarter of it.
     #[must_use]
     pub fn replay(mut self, messages: usize, bytes: usize) -> Self {
         self.session = self

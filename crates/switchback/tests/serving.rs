@@ -12,10 +12,12 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::routing::{any_service, get, post};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
 use support::within;
 use switchback::{Config, Endpoint, PeerAddr};
 use switchback_sse::{Event, EventSender, EventStream};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -76,7 +78,7 @@ async fn quick_posts(client: &mut DuplexStream) {
     }
 }
 
-async fn read_until(client: &mut DuplexStream, end: &str) -> String {
+async fn read_until(client: &mut (impl AsyncRead + Unpin), end: &str) -> String {
     let mut read = Vec::new();
     while !read.ends_with(end.as_bytes()) {
         let byte = within(end, client.read_u8()).await;
@@ -88,7 +90,7 @@ async fn read_until(client: &mut DuplexStream, end: &str) -> String {
     String::from_utf8(read).unwrap()
 }
 
-async fn read_to_end(client: &mut DuplexStream) -> String {
+async fn read_to_end(client: &mut (impl AsyncRead + Unpin)) -> String {
     let mut read = Vec::new();
     // A reset is an end, too.
     let _ = within("the end", client.read_to_end(&mut read)).await;
@@ -244,6 +246,53 @@ async fn a_body_that_nobody_read_is_no_request() {
     let all = read_to_end(&mut client).await;
     assert_eq!(all.matches("HTTP/1.1 ").count(), 1, "{all}");
     assert!(!all.contains("hello"), "{all}");
+}
+
+/// A client on a real socket, of `serve` or of hyper alone, and the senders of its event streams.
+async fn connect_socket(to_hyper: bool) -> (TcpStream, mpsc::Receiver<EventSender>) {
+    let (app, opened) = app();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    if to_hyper {
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let connection = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+            // An error where the client goes away.
+            let _ = connection.await;
+        });
+    } else {
+        tokio::spawn(switchback::serve(listener, app));
+    }
+    (TcpStream::connect(addr).await.unwrap(), opened)
+}
+
+#[tokio::test]
+async fn a_client_that_sends_no_more_is_answered_as_by_hyper() {
+    for to_hyper in [true, false] {
+        let (mut client, mut opened) = connect_socket(to_hyper).await;
+        // hyper gives up the very last, behind which there is nothing but the end.
+        let requests = [STREAM, HELLO, STREAM, HELLO, HELLO].concat();
+        client.write_all(requests.as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        for text in ["one", "two"] {
+            let mut events = within("a stream", opened.recv()).await.unwrap();
+            read_until(&mut client, "\r\n\r\n").await;
+            events.send(event(text)).await.unwrap();
+            let sent = read_until(&mut client, &format!("data: {text}\n\n\r\n")).await;
+            assert!(sent.eq_ignore_ascii_case(&format!("b\r\ndata: {text}\n\n\r\n")));
+            drop(events);
+            read_until(&mut client, "\r\n\r\nhello").await;
+        }
+        read_to_end(&mut client).await;
+
+        // One that waits for nothing else is gone.
+        let (mut client, mut opened) = connect_socket(to_hyper).await;
+        client.write_all(STREAM.as_bytes()).await.unwrap();
+        let mut events = within("a stream", opened.recv()).await.unwrap();
+        client.shutdown().await.unwrap();
+        within("the end", events.closed()).await;
+    }
 }
 
 /// More than hyper is kept for: the others begin anew with each request.

@@ -314,6 +314,10 @@ export class Switchback extends EventTarget {
       } else if (why.code === 1006) {
         this.#deaths[link.kind] = [now, this.#deaths[link.kind]?.[0]];
       }
+      if (why.code === 4002 && now - link.openedAt < link.opened.timeout) {
+        // 3.8: what we send there does not arrive.
+        this.#deaths[link.kind] = [now, now];
+      }
       this.#setState({ name: 'reconnecting', since: now, tries: [] });
       if (this.#race === null) this.#reconnectLater(); // else a hand-over is under way already
     }
@@ -388,13 +392,19 @@ export class Switchback extends EventTarget {
       return;
     }
     if (anew && this.#closing) {
-      // The session that was to be closed has ended; the new one is not wanted.
-      this.#race.links.add(link);
-      this.#fail(link, new Ended(1000, 'the session has ended'));
+      // The session that was to be closed has ended; the new one is not wanted (3.7).
+      link.over = true;
+      link.wire.close(1000);
       this.#finish(this.#closing.code, this.#closing.reason);
       return;
     }
-    if (anew) this.#renew(opened.why ?? 'unknown');
+    if (anew) {
+      // 3.3: what the server had received of the old session is not given back.
+      if (opened.ended && opened.ended.received <= this.#sent) {
+        this.#acknowledged(opened.ended.received);
+      }
+      this.#renew(opened.why ?? 'unknown');
+    }
     this.#session = opened.session;
     this.#token = opened.token;
     this.#acknowledged(opened.received);

@@ -136,6 +136,11 @@ impl Choice {
         }
     }
 
+    /// An attempt is of no use any more, and somebody else closes it.
+    pub(super) fn forget(&mut self, attachment: u64) {
+        self.attempts.retain(|a| a.attachment != attachment);
+    }
+
     /// A transport could not be opened, or ended before it was decided for.
     pub(super) fn failed(
         &mut self,
@@ -245,6 +250,18 @@ impl Choice {
             self.memory.strike(settled.kind, now, config);
         }
         self.wait(now, entropy)
+    }
+
+    /// The server has closed the transport in use because nothing came. Where that is before the
+    /// `timeout` of the heartbeat, nothing has come there ever.
+    pub(super) fn unanswered(&mut self, now: Instant, config: &ClientConfig, timeout: Duration) {
+        if let Phase::Settled(settled) = &mut self.phase
+            && now < settled.opened + timeout
+        {
+            // Not to be trusted, though it has lived for long enough.
+            settled.trust_at = Some(now);
+            self.memory.demote(settled.kind, now, config);
+        }
     }
 
     /// A transport that is trusted is remembered from its end on.

@@ -38,6 +38,9 @@ impl ClientSession {
                 // It has said its last and does not wait for more.
                 return self.finish(now, Some(failure), false);
             }
+            if why.code() == CloseCode::TIMED_OUT {
+                self.choice.unanswered(now, &self.config, self.silence);
+            }
             match codes::of_transport(why.code()) {
                 Meaning::Final => {
                     let by = match why.code() {

@@ -38,8 +38,11 @@ impl ClientSession {
             return Ok(());
         }
         if !goes_on && self.is_closing() {
-            // The server has ended it already.
-            self.finish(now, None, false);
+            // The server has ended it already. Nobody wants the new one.
+            let complete = self.hear_of_the_end(&opened);
+            self.choice.forget(attachment);
+            self.turn_away(attachment);
+            self.finish(now, None, complete);
             return Ok(());
         }
         if goes_on {
@@ -53,6 +56,7 @@ impl ClientSession {
             if opened.next != 1 || opened.received != 0 {
                 return Err(ProtocolError::BadControl("opened"));
             }
+            self.hear_of_the_end(&opened);
             self.start_anew(opened.session, opened.why.unwrap_or(Why::Unknown));
         }
         let resumed = goes_on && self.token.is_some();
@@ -76,6 +80,13 @@ impl ClientSession {
             self.take_over(now, attachment, resumed);
         }
         Ok(())
+    }
+
+    /// Learns how far the session had come that does not go on, where the server tells it. Returns
+    /// whether it was closed, and each side has everything that the other sent.
+    fn hear_of_the_end(&mut self, opened: &Opened) -> bool {
+        let everything = opened.ended.map(|ended| self.delivery.ended(ended));
+        everything == Some(true) && opened.why == Some(Why::Closed)
     }
 
     /// Goes on with an attachment; the one in use so far delivers what is under way on it.
@@ -128,12 +139,16 @@ impl ClientSession {
             return;
         };
         let kind = self.links[index].kind;
+        self.turn_away(attachment);
+        self.failed(now, attachment, Failure::new(kind, why, text));
+    }
+
+    fn turn_away(&mut self, attachment: u64) {
         self.drop_attempt(attachment);
         // A clean close, so that the server does not keep a session for nobody.
         self.actions.push_back(Action::Close {
             attachment,
             why: CloseReason::normal(),
         });
-        self.failed(now, attachment, Failure::new(kind, why, text));
     }
 }

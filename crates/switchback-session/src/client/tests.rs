@@ -57,6 +57,7 @@ impl Bench {
             token: format!("token{attachment}").parse().unwrap(),
             resumed: self.session.token.is_some(),
             why: None,
+            ended: None,
             received: 0,
             next: 1,
             heartbeat: 25 * SECOND,

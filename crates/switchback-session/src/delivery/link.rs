@@ -2,6 +2,10 @@ use std::time::{Duration, Instant};
 
 use switchback_core::Message;
 
+/// How long a `select` takes at most, or else the server asks whether anything comes at all: something
+/// between may carry what it sends and swallow what the client does.
+const SELECTS_WITHIN: Duration = Duration::from_secs(5);
+
 /// One attachment: where both directions stand on it, and which control frames it owes.
 ///
 /// A debt is a flag and not a queue, so that a peer that provokes control frames and reads none
@@ -28,6 +32,8 @@ pub(crate) struct Link {
     pub(super) select: Select,
     last_rx: Instant,
     last_tx: Instant,
+    /// The server's, until `select` has come.
+    is_unselected: bool,
     /// The longest silence, of both sides, since anything came.
     gap: Duration,
     interval: Duration,
@@ -71,6 +77,7 @@ impl Link {
             last_rx: now,
             last_tx: now,
             interval,
+            is_unselected: false,
             gap: Duration::ZERO,
             // The answer to the last ping, or an acknowledgement, comes a bit after the ping.
             long: interval - interval / 8,
@@ -87,6 +94,8 @@ impl Link {
     /// Owes `opened`, before everything else.
     pub(crate) fn owe_opened(&mut self, opened: Message) {
         self.opened = Some(opened);
+        self.is_unselected = true;
+        self.check_at = self.last_tx + self.patience();
     }
 
     /// Owes `select`. With `held` it goes with whatever follows it first, at that time at the
@@ -118,6 +127,7 @@ impl Link {
     /// `select` came.
     pub(crate) fn owe_selected(&mut self) {
         self.selected = self.is_beside;
+        self.is_unselected = false;
     }
 
     pub(crate) fn owe_pong(&mut self) {
@@ -191,13 +201,22 @@ impl Link {
         if self.pinged.is_some_and(|at| now >= at + answer) {
             return false;
         }
-        let idle = self.last_rx.min(self.last_tx) + self.interval;
+        let idle = self.last_rx.min(self.last_tx) + self.patience();
         if self.pinged.is_none() && now >= idle {
             self.ping = true;
             self.pinged = Some(now);
         }
         self.check_at = self.pinged.map_or(idle, |at| at + answer);
         true
+    }
+
+    /// How long nothing may come before a ping asks.
+    fn patience(&self) -> Duration {
+        if self.is_unselected {
+            self.interval.min(SELECTS_WITHIN)
+        } else {
+            self.interval
+        }
     }
 
     /// The client's judgement. `false`: nothing came for too long.

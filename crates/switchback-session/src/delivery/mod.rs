@@ -20,7 +20,7 @@ pub(crate) use link::Link;
 use link::Select;
 
 use crate::frame::begins_with_escape;
-use crate::{Close, Config, Control, ProtocolError};
+use crate::{Close, Config, Control, Ended, ProtocolError};
 use ack::Acks;
 use inbox::Inbox;
 use outbox::Outbox;
@@ -136,6 +136,17 @@ impl Delivery {
         self.acks.hold(false);
         self.acks.hurry();
         Ok(self.closing.peer_closes(close))
+    }
+
+    /// The session has ended at the server, and this side hears of it only now: what the server has
+    /// received is acknowledged. Returns whether each side has everything that the other sent.
+    pub(crate) fn ended(&mut self, ended: Ended) -> bool {
+        if ended.received > self.outbox.transmitted() {
+            // Somebody else has sent in this session, so nobody knows whose messages these were.
+            return false;
+        }
+        self.outbox.acknowledge(ended.received);
+        self.outbox.is_empty() && self.inbox.received() == ended.sent
     }
 
     /// Tells whether both sides know all of each other: both have closed, everything that this

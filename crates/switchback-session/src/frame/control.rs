@@ -93,6 +93,9 @@ pub struct Opened {
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<Why>,
+    /// How far the session had come that does not go on, where the server remembers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
     /// The number of the last message that the server has received.
     #[serde(deserialize_with = "number")]
     pub received: u64,
@@ -119,11 +122,25 @@ pub struct Opened {
     pub ack_delay: Duration,
 }
 
+/// How far a session had come when it ended, as the server tells it (`docs/protocol.md`, 3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The number of the last message that the server has received.
+    #[serde(deserialize_with = "number")]
+    pub received: u64,
+    /// The number of the last message that the server has sent, whether it arrived or not.
+    #[serde(deserialize_with = "number")]
+    pub sent: u64,
+}
+
 /// Why a session did not go on but a new one began (`docs/protocol.md`, 3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Why {
+    /// It was closed, and the client's `close` had arrived with all that the client sent before. (Whoever
+    /// closes of its own accord does not meet it: its close is complete then.)
+    Closed,
     /// It was parked for too long.
     Expired,
     /// The server gave it up early, to stay within its limits.
@@ -143,6 +160,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unknown => "the server does not know the session",
+            Self::Closed => "the session was closed",
             Self::Expired => "the session was parked for too long",
             Self::Overflow => "the server could keep the session no longer",
             Self::Principal => "the session belongs to another user",

@@ -14,6 +14,7 @@ fn opened() -> Opened {
         token: "t0k-en_".parse().unwrap(),
         resumed: false,
         why: Some(Why::Expired),
+        ended: None,
         received: 0,
         next: 1,
         heartbeat: Duration::from_secs(25),
@@ -161,10 +162,16 @@ fn whys() -> impl Strategy<Value = Option<Why>> {
     proptest::sample::select(vec![
         None,
         Some(Why::Unknown),
+        Some(Why::Closed),
         Some(Why::Expired),
         Some(Why::Overflow),
         Some(Why::Principal),
     ])
+}
+
+fn endeds() -> impl Strategy<Value = Option<Ended>> {
+    let ended = (numbers(), numbers()).prop_map(|(received, sent)| Ended { received, sent });
+    proptest::option::of(ended)
 }
 
 fn closes() -> impl Strategy<Value = Close> {
@@ -184,13 +191,14 @@ fn closes() -> impl Strategy<Value = Close> {
 
 prop_compose! {
     fn openeds()(
-        session in ids(), token in tokens(), resumed: bool, why in whys(),
+        session in ids(), token in tokens(), resumed: bool,
+        (why, ended) in (whys(), endeds()),
         received in numbers(), next in numbers(),
         heartbeat in durations(), timeout in durations(), park in durations(),
         ack_messages in numbers(), ack_bytes in numbers(), ack_delay in durations(),
     ) -> Opened {
         Opened {
-            session, token, resumed, why, received, next, heartbeat, timeout, park,
+            session, token, resumed, why, ended, received, next, heartbeat, timeout, park,
             ack_messages, ack_bytes, ack_delay,
         }
     }

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use switchback_core::{CloseCode, CloseReason};
 
-use crate::{ClosedBy, Why};
+use crate::{ClosedBy, Ended, Why};
 
-use super::{ServerEvent, ServerSession};
+use super::{Gone, ServerEvent, ServerSession};
 
 impl ServerSession {
     /// An attachment is gone.
@@ -74,14 +74,28 @@ impl ServerSession {
         self.drop_links(&reason, |_| true);
         self.carrier = None;
         self.park_until = None;
-        self.gone = match by {
+        self.gone = self.why_gone(by).map(|why| Gone {
+            why,
+            ended: Some(Ended {
+                received: self.delivery.received(),
+                sent: self.delivery.outbox.last(),
+            }),
+        });
+        self.closed = true;
+        self.events.push_back(ServerEvent::Closed { reason, by });
+    }
+
+    /// What a client that comes back is told, if it is to be remembered.
+    fn why_gone(&self, by: ClosedBy) -> Option<Why> {
+        match by {
+            ClosedBy::ProtocolError => None,
+            // It had everything of the client, who may not know.
+            _ if self.delivery.closing.peer().is_some() => Some(Why::Closed),
             ClosedBy::Expired => Some(Why::Expired),
             // It was closing, and the client was away for as long as it might be.
             ClosedBy::TimedOut if self.parked => Some(Why::Expired),
             ClosedBy::Overflow => Some(Why::Overflow),
             _ => None,
-        };
-        self.closed = true;
-        self.events.push_back(ServerEvent::Closed { reason, by });
+        }
     }
 }

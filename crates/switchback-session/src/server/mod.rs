@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use switchback_core::{CloseCode, CloseReason, Message};
 
 pub use event::{Refused, ServerEvent};
-pub use remains::Remains;
+pub use remains::{Gone, Remains};
 
 use crate::codes::{self, Meaning};
 use crate::delivery::{Delivery, Link};
 use crate::frame::begins_with_escape;
 use crate::{
-    ClosedBy, Config, Control, Entropy, Frame, Hello, Opened, ProtocolError, SessionId, Token, Why,
+    ClosedBy, Config, Control, Entropy, Frame, Hello, Opened, ProtocolError, SessionId, Token,
 };
 use heartbeat::Heartbeat;
 use numbers::Numbers;
@@ -49,9 +49,9 @@ pub struct ServerSession {
     closed: bool,
     parked: bool,
     /// Answers the first attachment, a resume that failed.
-    instead: Option<Why>,
+    instead: Option<Gone>,
     /// Why a client that comes back finds it gone.
-    gone: Option<Why>,
+    gone: Option<Gone>,
     carrier: Option<u64>,
     links: Vec<Link>,
     events: VecDeque<ServerEvent>,
@@ -91,15 +91,16 @@ impl ServerSession {
 
     /// Makes a session for a [`Hello::Resume`] that names no session of this server, or one that
     /// refused it as [`Refused::Unknown`]: with a new, random `id`. The next
-    /// [`attach`](Self::attach), with that same hello, tells the client `why`.
+    /// [`attach`](Self::attach), with that same hello, tells the client why: a [`Why`](crate::Why), or
+    /// what [`Remains`] tell.
     pub fn new_instead(
         now: Instant,
         config: impl Into<Arc<Config>>,
         id: SessionId,
-        why: Why,
+        gone: impl Into<Gone>,
     ) -> Self {
         let mut session = Self::new(now, config, id);
-        session.instead = Some(why);
+        session.instead = Some(gone.into());
         session
     }
 
@@ -147,11 +148,13 @@ impl ServerSession {
         self.tokens.accept(token)
     }
 
-    /// Returns what tells a client that comes back why a session that was given up has ended:
-    /// [`Why::Expired`] or [`Why::Overflow`]. `None` before the end, and after any other.
+    /// Returns what tells a client that comes back why the session has ended, and how far it had come:
+    /// that it was [closed](crate::Why::Closed), once the client's `close` had arrived, or was given up
+    /// ([`Expired`](crate::Why::Expired), [`Overflow`](crate::Why::Overflow)). `None` before the end,
+    /// and after any other.
     pub fn remains(&self) -> Option<Remains> {
         Some(Remains {
-            why: self.gone?,
+            gone: self.gone?,
             session: self.id,
             tokens: self.tokens.clone(),
         })
@@ -171,8 +174,8 @@ impl ServerSession {
         self.authorize(hello)?;
         let number = hello.attachment();
         self.numbers.take(number, hello.fence());
-        let why = self.instead.take();
-        if why.is_none()
+        let instead = self.instead.take();
+        if instead.is_none()
             && let Hello::Resume {
                 token, received, ..
             } = hello
@@ -194,8 +197,9 @@ impl ServerSession {
         let opened = Opened {
             session: self.id,
             token: self.tokens.issue(number, entropy),
-            resumed: hello.is_resume() && why.is_none(),
-            why,
+            resumed: hello.is_resume() && instead.is_none(),
+            why: instead.map(|gone| gone.why),
+            ended: instead.and_then(|gone| gone.ended),
             received,
             next,
             heartbeat,

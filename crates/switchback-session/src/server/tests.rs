@@ -4,6 +4,7 @@ mod ending;
 mod heartbeat;
 
 use super::*;
+use crate::{Ended, Why};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -173,6 +173,10 @@ impl World {
                     Why::Overflow => assert_eq!(served.closed, Some(ClosedBy::Overflow)),
                     _ => {}
                 }
+                if self.told && served.session.remains().is_some() {
+                    assert_ne!(why, Why::Unknown, "who has the token is told");
+                    up.given_back_exactly(&unacknowledged);
+                }
                 self.stats.told += u64::from(matches!(why, Why::Expired | Why::Overflow));
                 if why == Why::Ended {
                     assert!(
@@ -205,6 +209,16 @@ impl World {
         self.up.given_back(&unacknowledged);
         if by == ClosedBy::Local {
             assert!(self.up.is_complete());
+        }
+        if let Some(peer) = self.peer.filter(|_| self.told) {
+            let served = &self.sessions[peer];
+            let closed = matches!(served.closed, Some(ClosedBy::Local | ClosedBy::Peer));
+            let complete = self.up.is_complete() && served.down.is_complete();
+            self.stats.confirmed += u64::from(closed && complete);
+            assert!(
+                !(closed && complete && by == ClosedBy::TimedOut),
+                "everything had arrived, and the server has said so"
+            );
         }
         if let (ClosedBy::Peer | ClosedBy::Local, Some(peer)) = (by, self.peer) {
             let down = &self.sessions[peer].down;

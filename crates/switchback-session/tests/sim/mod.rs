@@ -18,6 +18,7 @@ impl AddAssign for Stats {
         self.resumed += other.resumed;
         self.anew += other.anew;
         self.told += other.told;
+        self.confirmed += other.confirmed;
         self.moved += other.moved;
         self.unheard += other.unheard;
         self.closed += other.closed;

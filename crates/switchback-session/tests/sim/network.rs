@@ -258,6 +258,7 @@ impl World {
                 }
                 Item::Message(message) => {
                     self.log(|| format!("client: {} <- {}", conn + 1, show(&message)));
+                    self.told = self.tells_the_end(conn, &message);
                     let message = self.client.receive(self.now, attachment(conn), message);
                     if let Some(message) = message.unwrap() {
                         let peer = self.peer_of_message(conn);
@@ -272,7 +273,27 @@ impl World {
             while let Some(action) = self.client.poll_action() {
                 self.act(action);
             }
+            self.told = false;
         }
+    }
+
+    /// Tells whether this is the answer of the client's server to a resume of a session that has
+    /// ended there, to a client that has nothing else.
+    fn tells_the_end(&self, conn: usize, message: &Message) -> bool {
+        let it = &self.conns[conn];
+        let is_opened = message
+            .as_text()
+            .is_some_and(|text| text.starts_with("\u{1}opened"));
+        let Some(peer) = self.peer.filter(|peer| Some(*peer) != it.served) else {
+            return false;
+        };
+        let served = &self.sessions[peer];
+        is_opened
+            && self.client.carrier().is_none()
+            && it.hello.is_resume()
+            && it.hello.session() == served.session.id()
+            && it.server == served.server
+            && !served.lost
     }
 
     pub(super) fn peer_of_message(&self, conn: usize) -> usize {

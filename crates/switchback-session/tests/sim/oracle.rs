@@ -45,6 +45,12 @@ impl Stream {
         );
     }
 
+    /// The same, and holds nothing else.
+    pub(super) fn given_back_exactly(&self, unacknowledged: &[Message]) {
+        let missing = self.sent.len() - self.received;
+        assert_eq!(missing, unacknowledged.len(), "received and given back");
+    }
+
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.sent.len(), self.received)
     }

@@ -22,13 +22,13 @@ impl World {
             (Some(Err(Refused::Unknown)) | None, _) if hello.is_resume() => {
                 let id = SessionId::random(&mut self.rng);
                 let remains = known.and_then(|index| self.sessions[index].session.remains());
-                let why = match &hello {
-                    Hello::Resume { token, .. } => remains.map(|remains| remains.why(token)),
+                let gone = match &hello {
+                    Hello::Resume { token, .. } => remains.map(|remains| remains.gone(token)),
                     Hello::New { .. } => None,
                 };
-                let why = why.unwrap_or(Why::Unknown);
+                let gone = gone.unwrap_or(Why::Unknown.into());
                 let config = self.server_config.clone();
-                self.serve(server, ServerSession::new_instead(now, config, id, why))
+                self.serve(server, ServerSession::new_instead(now, config, id, gone))
             }
             (None, _) => {
                 let config = self.server_config.clone();

@@ -14,6 +14,7 @@ use super::pipe::Pipe;
 use super::rng::Rng;
 
 const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
 
 pub(crate) struct World {
     pub(super) now: Instant,
@@ -27,10 +28,14 @@ pub(crate) struct World {
     pub(super) faults: Faults,
     /// The network cuts connections that are idle for so long, also when it does nothing else.
     pub(super) idle_limit: Option<Duration>,
+    /// The last close of all is cut off, on a network that does nothing else any more.
+    severs: bool,
     pub(super) client: ClientSession,
     pub(super) client_backlog: Vec<Message>,
     pub(super) client_closed: Option<ClosedBy>,
     pub(super) gave_up: bool,
+    /// The server has told the client how its session has ended.
+    pub(super) told: bool,
     /// The server session that the client's belongs to.
     pub(super) peer: Option<usize>,
     pub(super) up: Stream,
@@ -112,6 +117,8 @@ pub(crate) struct Stats {
     pub(crate) anew: u64,
     /// Of these, with a reason.
     pub(crate) told: u64,
+    /// Closes that the client learnt of from what remained of the session.
+    pub(crate) confirmed: u64,
     pub(crate) moved: u64,
     pub(crate) unheard: u64,
     pub(crate) closed: u64,
@@ -126,7 +133,14 @@ impl World {
         let mut rng = Rng::new(seed);
         let now = Instant::now();
         let mut server_config = config(&mut rng);
-        let client_side = config(&mut rng);
+        let mut client_side = config(&mut rng);
+        let severs = rng.percent(10);
+        if severs {
+            // So long that the client comes back before, whatever the gate says.
+            let long = |config: Config| config.with_close_timeout(MINUTE).with_park(2 * MINUTE);
+            server_config = long(server_config);
+            client_side = long(client_side);
+        }
         let mut kinds = TransportKind::ALL.to_vec();
         if rng.percent(30) {
             kinds.remove(rng.index(3));
@@ -164,9 +178,11 @@ impl World {
             faults_end,
             faults,
             idle_limit,
+            severs,
             client_backlog: Vec::new(),
             client_closed: None,
             gave_up: false,
+            told: false,
             peer: None,
             up: Stream::default(),
             config: client_side,
@@ -241,6 +257,8 @@ impl World {
         let mut backlog =
             !self.client_backlog.is_empty() || !self.sessions[peer].backlog.is_empty();
         let by_client = self.rng.percent(50);
+        // A resume leads to the first server.
+        let severs = self.severs && self.sessions[peer].server == 0;
         if by_client {
             self.client_closes();
         } else {
@@ -249,7 +267,10 @@ impl World {
             self.log(|| "server closes calmly".into());
         }
         self.after();
-        let patience = self.now + 200 * SECOND;
+        if severs {
+            self.sever();
+        }
+        let patience = self.now + 400 * SECOND;
         while !self.is_over() {
             assert!(self.step(patience), "no end: {}", self.state());
         }
@@ -257,6 +278,9 @@ impl World {
         let (local, remote) = (Some(ClosedBy::Local), Some(ClosedBy::Peer));
         let expected = if by_client {
             (local, remote)
+        } else if severs && served.closed == Some(ClosedBy::TimedOut) {
+            // The client's answer was lost, and it has gone.
+            (remote, served.closed)
         } else {
             (remote, local)
         };
@@ -270,6 +294,19 @@ impl World {
                 "{}",
                 self.state()
             );
+        }
+    }
+
+    /// Cuts what is open once or twice in the next seconds.
+    fn sever(&mut self) {
+        for _ in 0..self.rng.between(1, 2) {
+            let at = self.now + self.rng.millis(0, 1500);
+            while !self.is_over() && self.step(at) {}
+            self.now = at;
+            if let Some(carrier) = self.client.carrier() {
+                self.cut(conn_index(carrier));
+            }
+            self.after();
         }
     }
 

@@ -10,8 +10,9 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use switchback_core::{Error, ErrorKind, Limits};
-use switchback_http::{ConnectionId, Inbox, Query, Refusal, Registry};
+use switchback_http::{ConnectionId, Inbox, Query, Refusal};
 
+use super::connections::Connections;
 use super::pipe::Pipe;
 use super::{EventBody, Sse, stream};
 use crate::{Event, proto};
@@ -82,7 +83,7 @@ impl Default for ServerConfig {
 #[derive(Clone, Debug)]
 pub struct SseServer {
     config: Arc<ServerConfig>,
-    registry: Arc<Registry<Link>>,
+    connections: Arc<Connections>,
 }
 
 /// What the stream, the POST handlers and the transport of a connection share.
@@ -96,7 +97,7 @@ pub(super) struct Link {
 /// A link and where it is registered.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    registry: Arc<Registry<Link>>,
+    connections: Arc<Connections>,
     pub(super) link: Arc<Link>,
 }
 
@@ -104,16 +105,18 @@ impl Entry {
     /// The stream was cut. What the client has posted may arrive after that, above all its last
     /// words: they go another way than the stream.
     fn cut(&self) {
-        let reset = Error::new(ErrorKind::Reset);
-        if !self.link.inbox.shut_after(LATE_POSTS, reset) {
-            self.registry.remove(&self.link.id);
+        let (inbox, id) = (&self.link.inbox, self.link.id);
+        inbox.shut_after(LATE_POSTS, Error::new(ErrorKind::Reset));
+        match inbox.late_until() {
+            Some(until) => self.connections.remove_at(until, id),
+            None => self.connections.remove(&id),
         }
     }
 
     /// Ends the connection: what was received can still be taken out, nothing more comes in.
     pub(super) fn end(&self, kind: ErrorKind) {
         self.link.inbox.shut(Error::new(kind));
-        self.registry.remove(&self.link.id);
+        self.connections.remove(&self.link.id);
     }
 }
 
@@ -125,7 +128,7 @@ impl SseServer {
     /// Makes a server without connections.
     pub fn new(config: ServerConfig) -> Self {
         Self {
-            registry: Arc::new(Registry::new(config.max_connections)),
+            connections: Arc::new(Connections::new(config.max_connections)),
             config: Arc::new(config),
         }
     }
@@ -187,7 +190,7 @@ impl SseServer {
     pub fn open<B>(&self, _request: &Request<B>) -> Result<(Response<SseBody>, Sse), Refusal> {
         let limits = &self.config.limits;
         let (pipe, queue) = Pipe::new(limits.send_buffer());
-        let link = self.registry.insert(|id| {
+        let link = self.connections.insert(|id| {
             Arc::new(Link {
                 id,
                 inbox: Inbox::new(limits),
@@ -198,7 +201,7 @@ impl SseServer {
         // An empty queue takes any event.
         let _ = link.pipe.try_push(Event::from_encoded(hello));
         let entry = Entry {
-            registry: self.registry.clone(),
+            connections: self.connections.clone(),
             link,
         };
         let body = SseBody(Kind::Stream {
@@ -216,7 +219,7 @@ impl SseServer {
     /// Messages that were taken in stay so when the future is dropped; the client sends them again
     /// and they are skipped.
     pub async fn post<B: Body>(&self, request: Request<B>) -> Response<Full<Bytes>> {
-        match self.registry.of_request(&request) {
+        match self.connections.of_request(&request) {
             Ok(link) => link.inbox.post(request).await,
             Err(refusal) => refusal.into_response(),
         }
@@ -224,12 +227,12 @@ impl SseServer {
 
     /// Answers a DELETE: a client closes. Its stream then ends, without what it was still to carry.
     pub fn delete<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        match self.registry.of_request(request) {
+        match self.connections.of_request(request) {
             Ok(link) => {
                 let response = link.inbox.delete(request);
                 if response.status() == StatusCode::NO_CONTENT {
                     link.pipe.abort();
-                    self.registry.remove(&link.id);
+                    self.connections.remove(&link.id);
                 }
                 response
             }
@@ -245,7 +248,7 @@ impl SseServer {
 
     /// Returns how many connections there are.
     pub fn connections(&self) -> usize {
-        self.registry.len()
+        self.connections.len()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The server: event streams for any client, and the duplex transport.
 
 mod body;
+mod connections;
 mod duplex;
 mod endpoint;
 mod pipe;

@@ -161,7 +161,7 @@ impl Client {
         self
     }
 
-    /// Sets the replay buffer: how much may be sent and not yet acknowledged. Default 512 messages,
+    /// Sets the replay buffer: how much may be sent and not yet acknowledged. Default 2,048 messages,
     /// 256 KiB.
     #[must_use]
     pub fn replay(mut self, messages: usize, bytes: usize) -> Self {

@@ -158,11 +158,12 @@ impl Connection {
     ///
     /// Messages that arrive meanwhile can be received afterwards. Waits up to 30 s for room for what
     /// is queued, then, while a transport is open, until there is no progress for the close timeout;
-    /// without a transport, for as long as the session is parked.
+    /// without a transport, for as long as the session is parked. What has found no room by then is
+    /// dropped, and a close with code 1000 becomes one with 4003, slow consumer.
     ///
     /// # Errors
     ///
-    /// The peer did not confirm.
+    /// The peer did not confirm, or what was queued found no room in time: messages may be lost.
     ///
     /// # Cancel safety
     ///

@@ -13,6 +13,8 @@ pub(crate) struct Plain {
     /// What the application, or the peer, closes with.
     pub(super) closing: Option<CloseReason>,
     pub(super) closed: bool,
+    /// Something was given up that the application had sent.
+    pub(super) fell_short: bool,
     /// When what is left is given up.
     until: Option<Instant>,
 }
@@ -69,6 +71,7 @@ impl Plain {
 
     /// Forgets what is not on its way.
     pub(super) fn give_up(&mut self) {
+        self.fell_short |= !self.queue.is_empty();
         self.queue.clear();
         self.bytes = 0;
     }

@@ -57,6 +57,7 @@ pub struct Endpoint(Arc<Inner>);
 
 pub(crate) struct Inner {
     config: Config,
+    session: Arc<switchback_session::Config>,
     websocket: switchback_ws::Config,
     sse: SseServer,
     longpoll: LongPollServer,
@@ -82,6 +83,7 @@ impl Endpoint {
         // transport's own list for what it has left, until that ends, and another for the new one.
         let attachments = config.max_connections.saturating_mul(2);
         let inner = Inner {
+            session: Arc::new(config.session.clone()),
             // A session has its own heartbeat, which plain WebSocket clients do not know.
             websocket: switchback_ws::Config::new().limits(config.limits.clone()),
             sse: SseServer::new(

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use switchback_core::{CloseCode, CloseReason, Transport};
-use switchback_session::{Hello, Refused, Remains, ServerSession, SessionId, Why};
+use switchback_session::{Gone, Hello, Refused, Remains, ServerSession, SessionId, Why};
 
 use super::Inner;
 use super::departed::Departed;
@@ -76,10 +76,10 @@ impl Sessions {
     }
 
     /// Tells why there is no session for a hello, if it is from whom it belonged to.
-    fn why_gone(&self, hello: &Hello, principal: Option<&str>) -> Why {
+    fn gone(&self, hello: &Hello, principal: Option<&str>) -> Gone {
         match hello {
-            Hello::New { .. } => Why::Unknown,
-            Hello::Resume { session, token, .. } => self.departed.why(session, token, principal),
+            Hello::New { .. } => Why::Unknown.into(),
+            Hello::Resume { session, token, .. } => self.departed.gone(session, token, principal),
         }
     }
 
@@ -162,7 +162,7 @@ impl Inner {
     ) {
         let id = hello.session().to_string();
         let principal = info.principal.as_deref();
-        let why = match self.sessions.find(&id, principal) {
+        let gone = match self.sessions.find(&id, principal) {
             Found::Session(shared) => {
                 let result = shared.with_driver(|driver| {
                     driver.attach(Instant::now(), hello, transport, &mut OsEntropy)
@@ -174,31 +174,31 @@ impl Inner {
                         return refuse(transport, refused.close_reason());
                     }
                 }
-                self.sessions.why_gone(hello, principal)
+                self.sessions.gone(hello, principal)
             }
             // Only who has the token may know that there is such a session.
             Found::Foreign(shared) if shared.with_driver(|driver| driver.knows(hello)) => {
-                Why::Principal
+                Why::Principal.into()
             }
-            Found::Foreign(_) => Why::Unknown,
+            Found::Foreign(_) => Why::Unknown.into(),
             Found::Nothing => {
                 if let Hello::New { .. } = hello {
                     return self.open_session(hello, None, transport, info);
                 }
-                self.sessions.why_gone(hello, principal)
+                self.sessions.gone(hello, principal)
             }
         };
         match hello {
             // The id is taken: there is no such session to begin (3.3).
             Hello::New { .. } => refuse(transport, Refused::Unknown.close_reason()),
-            Hello::Resume { .. } => self.open_session(hello, Some(why), transport, info),
+            Hello::Resume { .. } => self.open_session(hello, Some(gone), transport, info),
         }
     }
 
     fn open_session(
         self: &Arc<Self>,
         hello: &Hello,
-        instead: Option<Why>,
+        instead: Option<Gone>,
         transport: Box<dyn Transport>,
         info: Arc<RequestInfo>,
     ) {
@@ -207,11 +207,11 @@ impl Inner {
             return refuse(transport, CloseCode::TRY_AGAIN_LATER.into());
         }
         let now = Instant::now();
-        let config = self.config.session.clone();
+        let config = self.session.clone();
         let session = match instead {
             None => ServerSession::new(now, config, *hello.session()),
-            Some(why) => {
-                ServerSession::new_instead(now, config, SessionId::random(&mut OsEntropy), why)
+            Some(gone) => {
+                ServerSession::new_instead(now, config, SessionId::random(&mut OsEntropy), gone)
             }
         };
         let id = session.id().to_string();

@@ -91,7 +91,8 @@ where
     }
 }
 
-/// Waits, until the client is gone.
+/// Waits, until the client is gone. One that sends nothing more is gone unless other requests of it
+/// are to be answered, as with hyper: then only writing tells.
 async fn unless_gone<I, F>(io: &mut I, unread: &mut Bytes, mut work: F) -> io::Result<F::Output>
 where
     I: AsyncRead + Unpin,
@@ -102,8 +103,12 @@ where
             return Poll::Ready(Ok(output));
         }
         while unread.len() < MAX_UNREAD {
-            if ready!(poll_more(io, unread, cx))? == 0 {
+            let is_end = ready!(poll_more(io, unread, cx))? == 0;
+            if is_end && unread.is_empty() {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            if is_end {
+                break;
             }
         }
         Poll::Pending

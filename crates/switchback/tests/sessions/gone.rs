@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use switchback::{Config, Connection, ErrorKind, Event, Message, State, TransportKind, Why};
-use switchback_chaos::{Cut, Faults, Proxy};
+use switchback::{
+    CloseCode, Config, Connection, ErrorKind, Event, Message, State, TransportKind, Why,
+};
+use switchback_chaos::{Cut, Faults, Flow, Proxy};
 use switchback_core::{Transport, TransportExt};
 
 use super::support::{Server, client, within};
@@ -141,6 +143,37 @@ async fn a_client_learns_that_its_session_was_in_the_way_of_others() {
         assert_eq!(error.kind(), ErrorKind::Full);
     });
     assert_eq!(told.await, Why::Overflow);
+}
+
+#[tokio::test]
+async fn a_close_whose_confirmation_was_cut_off_is_complete() {
+    for (remembered, told) in [(10, Ok(())), (0, Err(ErrorKind::TimedOut))] {
+        let (server, mut incoming) = Server::start(Config::new().max_departed(remembered)).await;
+        let proxy = Proxy::start(server.addr).await.unwrap();
+        let connector = quick(&proxy).transports([TransportKind::WebSocket]);
+        let (connected, accepted) = tokio::join!(connector.connect(), incoming.accept());
+        let (mut client, mut server_end) = (connected.unwrap(), accepted.unwrap());
+
+        proxy
+            .set(Faults::new().down(Flow::new().black_hole(true)))
+            .await;
+        client.send("last").await.unwrap();
+        let closing = tokio::spawn(async move { client.close(CloseCode::NORMAL).await });
+        assert_eq!(message(&mut server_end).await.as_text(), Some("last"));
+        let end = within("the close", server_end.recv()).await;
+        assert_eq!(end.unwrap(), None);
+        proxy.set(Faults::new()).await;
+        proxy.cut(Cut::Reset);
+
+        let closed = within("the confirmation", closing).await.unwrap();
+        assert_eq!(closed.map_err(|error| error.kind()), told);
+        within("the end of the session that nobody wants", async {
+            while server.endpoint.connections() > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

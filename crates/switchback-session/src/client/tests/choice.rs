@@ -94,6 +94,28 @@ fn what_opens_and_dies_goes_on_probation_and_the_others_take_over() {
 }
 
 #[test]
+fn what_carries_nothing_up_is_demoted() {
+    // (code, how long it lived, whether the next race begins with it all the same)
+    for (code, seconds, again) in [(4002, 15, false), (4002, 36, true), (1001, 15, true)] {
+        let mut bench = Bench::open(ClientConfig::new());
+        // It is trusted by now.
+        bench.wait(6 * SECOND);
+        bench.gets(1, "^ping");
+        bench.wait(seconds * SECOND - 6 * SECOND);
+        bench.gets(1, "^ping");
+        bench.detach(1, Some(code));
+        let first = bench.wait(Duration::ZERO).remove(0);
+        assert_eq!(first == "+2 websocket", again, "{code} {seconds}: {first}");
+        assert_eq!(first == "+2 sse", !again);
+    }
+    // The only one that is allowed is tried for ever.
+    let mut bench = Bench::open(ClientConfig::new().with_transports([WebSocket]));
+    bench.wait(15 * SECOND);
+    bench.detach(1, Some(4002));
+    assert_eq!(bench.wait(Duration::ZERO), ["+2 websocket"]);
+}
+
+#[test]
 fn the_winner_is_tried_first_the_next_time() {
     let config = ClientConfig::new();
     let mut bench = Bench::new(config.clone());

@@ -1,6 +1,7 @@
 //! Transports and sessions that end, and whether the client comes back.
 
 use super::*;
+use crate::Ended;
 
 #[test]
 fn resumes_with_the_last_token_and_replays_from_the_acknowledgement() {
@@ -143,6 +144,8 @@ fn a_close_finds_the_session_gone_or_nobody_at_all() {
         ..bench.opened(2)
     };
     bench.accept_as(2, anew);
+    // The server is not to keep the new one for nobody.
+    assert_eq!(bench.actions(), ["x2 1000"]);
     assert_eq!(closed(&bench.events()), Some((1000, ClosedBy::TimedOut)));
     assert_eq!(bench.session.take_unacknowledged(), ["1".into()]);
 
@@ -157,6 +160,70 @@ fn a_close_finds_the_session_gone_or_nobody_at_all() {
     bench.session.close(bench.now, CloseReason::normal());
     assert_eq!(bench.actions(), ["-1"]);
     assert_eq!(closed(&bench.events()), Some((1000, ClosedBy::Local)));
+}
+
+#[test]
+fn a_close_whose_confirmation_was_lost_is_complete_if_each_has_everything() {
+    use ClosedBy::{Local, TimedOut};
+    for (why, received, sent, by, left) in [
+        (Why::Closed, 2, 1, Local, 0),
+        // The client misses a message of the server.
+        (Why::Closed, 2, 2, TimedOut, 0),
+        // Somebody else has closed it, and may have sent.
+        (Why::Closed, 1, 1, TimedOut, 1),
+        (Why::Closed, 3, 1, TimedOut, 2),
+        // All has arrived, but not the close.
+        (Why::Expired, 2, 1, TimedOut, 0),
+        (Why::Overflow, 0, 1, TimedOut, 2),
+    ] {
+        let mut bench = Bench::open(ClientConfig::new());
+        bench.session.send("1".into()).unwrap();
+        bench.session.send("2".into()).unwrap();
+        assert_eq!(bench.gets(1, "a"), Some("a".into()));
+        bench.session.close(bench.now, CloseReason::normal());
+        assert_eq!(bench.sends(1).len(), 4);
+        bench.detach(1, None);
+        bench.wait(Duration::ZERO);
+        let anew = Opened {
+            session: SessionId::from_bytes([7; 16]),
+            resumed: false,
+            why: Some(why),
+            ended: Some(Ended { received, sent }),
+            ..bench.opened(2)
+        };
+        bench.accept_as(2, anew);
+        assert_eq!(bench.actions(), ["x2 1000"]);
+        assert_eq!(closed(&bench.events()), Some((1000, by)), "{why}");
+        assert_eq!(bench.session.take_unacknowledged().len(), left, "{why}");
+    }
+}
+
+#[test]
+fn what_the_server_had_received_of_a_session_that_is_gone_is_not_given_back() {
+    let mut bench = Bench::open(ClientConfig::new());
+    for text in ["1", "2", "3"] {
+        bench.session.send(text.into()).unwrap();
+    }
+    bench.sends(1);
+    bench.detach(1, None);
+    bench.wait(Duration::ZERO);
+    bench.events();
+    let anew = Opened {
+        session: SessionId::from_bytes([7; 16]),
+        resumed: false,
+        why: Some(Why::Expired),
+        ended: Some(Ended {
+            received: 2,
+            sent: 0,
+        }),
+        ..bench.opened(2)
+    };
+    bench.accept_as(2, anew);
+    let told = ClientEvent::StartedAnew {
+        why: Why::Expired,
+        unacknowledged: vec!["3".into()],
+    };
+    assert_eq!(bench.events().first(), Some(&told));
 }
 
 #[test]

@@ -143,8 +143,9 @@ fn what_remains_tells_why_it_is_gone_to_who_has_the_token() {
     assert_eq!(closed(&bench.events()), Some((4002, ClosedBy::Expired)));
     let remains = bench.session.remains().unwrap();
     assert_eq!(remains.session(), bench.session.id());
-    assert_eq!(remains.why(&token), Why::Expired);
-    assert_eq!(remains.why(&"guess".parse().unwrap()), Why::Unknown);
+    assert_eq!(remains.gone(&token).why(), Why::Expired);
+    assert!(!remains.is_closed());
+    assert_eq!(remains.gone(&"guess".parse().unwrap()), Why::Unknown.into());
 
     // Given up while it was parked, and closed while the client was away.
     let mut bench = Bench::new(config.clone());
@@ -153,13 +154,19 @@ fn what_remains_tells_why_it_is_gone_to_who_has_the_token() {
     bench
         .session
         .abort(CloseCode::TRY_AGAIN_LATER.into(), ClosedBy::Overflow);
-    assert_eq!(bench.session.remains().unwrap().why(&token), Why::Overflow);
+    assert_eq!(
+        bench.session.remains().unwrap().gone(&token).why(),
+        Why::Overflow
+    );
     let mut bench = Bench::new(config.clone());
     let token = bench.attach("new 1.1").token;
     bench.session.detach(bench.now, 1, None);
     bench.session.close(bench.now, CloseReason::normal(), None);
     bench.wait(30 * SECOND);
-    assert_eq!(bench.session.remains().unwrap().why(&token), Why::Expired);
+    assert_eq!(
+        bench.session.remains().unwrap().gone(&token).why(),
+        Why::Expired
+    );
 
     // Ended, not given up.
     let mut bench = Bench::new(config);
@@ -169,4 +176,74 @@ fn what_remains_tells_why_it_is_gone_to_who_has_the_token() {
         .detach(bench.now, 1, Some(CloseReason::normal()));
     assert!(bench.session.is_closed());
     assert!(bench.session.remains().is_none());
+}
+
+#[test]
+fn what_remains_tells_how_far_it_had_come() {
+    let config = Config::new().with_park(30 * SECOND);
+    let answer = |bench: &mut Bench, token: &Token| {
+        let remains = bench.session.remains().unwrap();
+        // What the application takes back does not change what was sent.
+        bench.session.take_unacknowledged();
+        assert_eq!(
+            bench.session.remains().unwrap().gone(token),
+            remains.gone(token)
+        );
+        let hello = bench.hello(&format!("{token} 9.9.0"));
+        let (now, id, gone) = (
+            bench.now,
+            SessionId::from_bytes([9; 16]),
+            remains.gone(token),
+        );
+        bench.session = ServerSession::new_instead(now, Config::new(), id, gone);
+        let attached = bench.session.attach(now, &hello, &mut bench.entropy);
+        assert_eq!(attached, Ok(9));
+        let first = take_one(&mut bench.session, now, 9).unwrap();
+        match Frame::decode(first) {
+            Ok(Frame::Control(Control::Opened(opened))) => (opened.why, opened.ended),
+            other => panic!("{other:?}"),
+        }
+    };
+    let ended = |received, sent| Some(Ended { received, sent });
+
+    // The client closes and is told, but perhaps it does not hear it.
+    let mut bench = Bench::new(config.clone());
+    let token = bench.attach("new 1.1").token;
+    bench.gets(1, "^select 0");
+    bench.session.send("1".into()).unwrap();
+    bench.gets(1, "a");
+    bench.gets(1, "b");
+    bench.sends(1);
+    bench.gets(1, "^ack 1");
+    bench.gets(1, "^close {\"code\":1000,\"sent\":2}");
+    assert_eq!(bench.sends(1).len(), 2);
+    assert_eq!(closed(&bench.events()), Some((1000, ClosedBy::Peer)));
+    assert!(bench.session.remains().unwrap().is_closed());
+    assert_eq!(answer(&mut bench, &token), (Some(Why::Closed), ended(2, 1)));
+
+    // It is cut before it has everything, and does not come back in time.
+    let mut bench = Bench::new(config.clone());
+    let token = bench.attach("new 1.1").token;
+    bench.gets(1, "^select 0");
+    for text in ["1", "2"] {
+        bench.session.send(text.into()).unwrap();
+    }
+    bench.gets(1, "^close {\"code\":1000,\"sent\":0}");
+    bench.session.detach(bench.now, 1, None);
+    bench.wait(30 * SECOND);
+    assert_eq!(closed(&bench.events()), Some((1000, ClosedBy::Peer)));
+    assert_eq!(answer(&mut bench, &token), (Some(Why::Closed), ended(0, 2)));
+
+    // Nobody closes.
+    let mut bench = Bench::new(config);
+    let token = bench.attach("new 1.1").token;
+    bench.gets(1, "^select 0");
+    bench.session.send("1".into()).unwrap();
+    bench.gets(1, "a");
+    bench.session.detach(bench.now, 1, None);
+    bench.wait(30 * SECOND);
+    assert_eq!(
+        answer(&mut bench, &token),
+        (Some(Why::Expired), ended(1, 1))
+    );
 }

@@ -62,12 +62,15 @@ impl Returning {
 fn the_heartbeat_pings_and_drops_whoever_does_not_answer() {
     let mut bench = Bench::new(Config::new());
     bench.attach("new 1.1");
+    bench.gets(1, "^select 0");
     bench.events();
     let step = |bench: &mut Bench| {
         let at = bench.session.deadline().unwrap();
         bench.wait(at - bench.now);
         bench.sends(1)
     };
+    // The first deadline is for `select`.
+    assert_eq!(step(&mut bench), [""; 0]);
     assert_eq!(step(&mut bench), ["^ping"]);
     bench.gets(1, "^pong");
     // The deadline stands for the answer; looked at again it moves to the next ping.
@@ -182,4 +185,44 @@ fn it_can_be_told_not_to_adapt() {
         }
         assert_eq!(client.told().0, heartbeat);
     }
+}
+
+#[test]
+fn a_client_that_does_not_select_is_asked_soon_whether_anything_comes() {
+    // (heartbeat, seconds until the ping)
+    for (heartbeat, expected) in [(25, 5), (3, 3)] {
+        let config = Config::new().with_heartbeat(heartbeat * SECOND);
+        let mut bench = Bench::new(config.clone());
+        bench.attach("new 1.1");
+        bench.wait((expected - 1) * SECOND);
+        assert_eq!(bench.sends(1), [""; 0]);
+        bench.wait(SECOND);
+        assert_eq!(bench.sends(1), ["^ping"]);
+        bench.wait(config.pong_timeout());
+        assert_eq!(dropped(&bench.events()), [(1, 4002)]);
+
+        // One that is merely slow, and one that nobody reads.
+        let mut bench = Bench::new(config.clone());
+        bench.attach("new 1.1");
+        bench.wait(expected * SECOND);
+        bench.sends(1);
+        bench.gets(1, "^select 0");
+        bench.wait(config.pong_timeout().min((heartbeat - 1) * SECOND));
+        assert_eq!(dropped(&bench.events()), []);
+        let mut bench = Bench::new(config.clone());
+        bench.attach("new 1.1");
+        for _ in 0..9 {
+            bench.session.excuse(bench.now);
+            bench.wait(5 * SECOND);
+        }
+        assert_eq!(dropped(&bench.events()), []);
+    }
+    // Once it has, the heartbeat is as ever.
+    let mut bench = Bench::new(Config::new());
+    bench.attach("new 1.1");
+    bench.gets(1, "^select 0");
+    bench.wait(24 * SECOND);
+    assert_eq!(bench.sends(1), [""; 0]);
+    bench.wait(SECOND);
+    assert_eq!(bench.sends(1), ["^ping"]);
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use switchback_core::{CloseCode, CloseReason, Error, ErrorKind};
 use switchback_session::{Action, ClientEvent, ClosedBy, ServerEvent};
 
-use super::Driver;
+use super::{Driver, falling_short};
 use crate::connection::machine::{Machine, PLAIN};
 use crate::connection::outbox::Outbox;
 use crate::connection::{Event, State};
@@ -165,6 +165,12 @@ impl Driver {
             && let Some(why) = plain.closing.clone()
         {
             plain.closed = true;
+            self.fell_short |= plain.fell_short;
+            let why = if plain.fell_short {
+                falling_short(why)
+            } else {
+                why
+            };
             self.begin_close(now, PLAIN, &why);
             self.finish(now, why, None);
             return true;
@@ -174,6 +180,8 @@ impl Driver {
 
     /// Ends the connection; what the application has not taken yet stays. The first end counts.
     pub(super) fn finish(&mut self, now: Instant, reason: CloseReason, kind: Option<ErrorKind>) {
+        // However well it ended: the application is to know that messages were dropped.
+        let kind = kind.or(self.fell_short.then_some(ErrorKind::TimedOut));
         let attachments: Vec<u64> = self.links.iter().map(|link| link.attachment).collect();
         for attachment in attachments {
             self.begin_close(now, attachment, &reason);

@@ -59,6 +59,8 @@ pub(crate) struct Driver {
     /// The application wants to close, as soon as the machine has taken all it sent, and at that
     /// time at the latest.
     closing: Option<(CloseReason, Instant)>,
+    /// That time passed, and what the machine had not taken was dropped.
+    fell_short: bool,
 }
 
 /// How many messages may wait for the application, whatever their size.
@@ -95,6 +97,7 @@ impl Driver {
             gave_up: None,
             park_change: None,
             closing: None,
+            fell_short: false,
         }
     }
 
@@ -120,10 +123,14 @@ impl Driver {
             return None;
         }
         match &self.end {
-            Some(Err(error)) if !error.is_closed() => Some(Err(Error::with_message(
-                error.kind(),
-                "the connection ended before the close was complete",
-            ))),
+            Some(Err(error)) if !error.is_closed() => {
+                let text = if self.fell_short {
+                    "the last messages found no room in time and were dropped"
+                } else {
+                    "the connection ended before the close was complete"
+                };
+                Some(Err(Error::with_message(error.kind(), text)))
+            }
             _ => Some(Ok(())),
         }
     }
@@ -311,12 +318,15 @@ impl Driver {
         }
         let empty = self.staged.is_empty() && !outbox.is_queued();
         let closing = self.closing.take_if(|(_, by)| empty || *by <= now);
-        if let Some((why, _)) = &closing {
-            self.machine.close(now, why.clone(), None);
+        let closes = closing.is_some();
+        if let Some((why, _)) = closing {
+            self.fell_short = !empty;
+            let why = if empty { why } else { falling_short(why) };
+            self.machine.close(now, why, None);
             outbox.close(true);
             self.staged.clear();
         }
-        released > 0 || closing.is_some()
+        released > 0 || closes
     }
 
     /// The application is slow: the peer gets no acknowledgement, and so stops sending.
@@ -393,3 +403,15 @@ impl fmt::Debug for Driver {
             .finish_non_exhaustive()
     }
 }
+
+/// What the peer is told in place of a normal close when messages are missing before it.
+fn falling_short(why: CloseReason) -> CloseReason {
+    if why.code() == CloseCode::NORMAL {
+        CloseReason::new(CloseCode::SLOW_CONSUMER, "the last messages found no room")
+    } else {
+        why
+    }
+}
+
+#[cfg(test)]
+mod tests;
