@@ -64,6 +64,7 @@ pub(crate) static CASES: &[Case] = &[
     Case::new("ping_pong", |p| Box::pin(order::ping_pong(p))),
     Case::new("one_flush", |p| Box::pin(order::one_flush(p))),
     Case::new("order", |p| Box::pin(order::order(p))),
+    Case::new("batches", |p| Box::pin(order::batches(p))),
     Case::new("prepared", |p| Box::pin(prepared::prepared(p))).pairs(2),
     Case::new("cancel_recv", |p| Box::pin(cancel::recv(p))),
     Case::new("cancel_send", |p| Box::pin(cancel::send(p))),

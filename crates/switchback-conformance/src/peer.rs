@@ -36,6 +36,10 @@ pub(crate) struct Peer<'a> {
     pub(crate) reading: bool,
     /// Before each receive, begin one and drop it.
     pub(crate) cancel_recv: bool,
+    /// Receive so many messages at a time.
+    pub(crate) recv_batch: Option<usize>,
+    /// What was wrong with receiving many messages at a time.
+    pub(crate) bad_batch: Option<&'static str>,
     pub(crate) inbox: Vec<Message>,
     pub(crate) end: Option<End>,
 
@@ -76,6 +80,8 @@ impl<'a> Peer<'a> {
             unflushed: false,
             reading: true,
             cancel_recv: false,
+            recv_batch: None,
+            bad_batch: None,
             inbox: Vec::new(),
             end: None,
             closing: None,
@@ -175,6 +181,19 @@ impl<'a> Peer<'a> {
             return;
         }
         for _ in 0..RECV_BUDGET {
+            if let Some(limit) = self.recv_batch {
+                let mut batch = Batch::new(limit);
+                let received = transport.poll_recv_each(cx, &mut |message| batch.take(message));
+                self.bad_batch = self.bad_batch.or(batch.fault(&received));
+                self.inbox.append(&mut batch.messages);
+                match received {
+                    Poll::Ready(Ok(true)) => continue,
+                    Poll::Ready(Ok(false)) => self.end = Some(End::Closed),
+                    Poll::Ready(Err(error)) => self.end = Some(End::Failed(error)),
+                    Poll::Pending => {}
+                }
+                return;
+            }
             let mut received = Poll::Pending;
             if self.cancel_recv {
                 received = pin!(transport.recv()).poll(&mut Context::from_waker(Waker::noop()));
@@ -193,6 +212,41 @@ impl<'a> Peer<'a> {
             }
         }
         cx.waker().wake_by_ref();
+    }
+}
+
+/// What one call of `poll_recv_each` gives.
+struct Batch {
+    messages: Vec<Message>,
+    limit: usize,
+}
+
+impl Batch {
+    fn new(limit: usize) -> Self {
+        Self {
+            messages: Vec::new(),
+            limit,
+        }
+    }
+
+    fn take(&mut self, message: Message) -> bool {
+        self.messages.push(message);
+        self.messages.len() < self.limit
+    }
+
+    /// Tells what is wrong with the result of the call.
+    fn fault(&self, received: &Poll<Result<bool, Error>>) -> Option<&'static str> {
+        let some = !self.messages.is_empty();
+        if self.messages.len() > self.limit {
+            return Some("a message was given after `take` had returned `false`");
+        }
+        match received {
+            Poll::Ready(Ok(true)) if !some => Some("`Ok(true)` without a message"),
+            Poll::Ready(Ok(false)) if some => Some("`Ok(false)` with messages"),
+            Poll::Ready(Err(_)) if some => Some("an error with messages"),
+            Poll::Pending if some => Some("`Pending` with messages"),
+            _ => None,
+        }
     }
 }
 
