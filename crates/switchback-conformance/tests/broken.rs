@@ -29,6 +29,9 @@ enum Bug {
     KeepsOnlyTheLastUnflushed,
     SwapsTwoMessages,
     DoublesOneMessage,
+    GivesMoreThanIsWanted,
+    LosesWhatIsNotWanted,
+    EndsWithMessages,
     SharesItsMask,
     LosesACancelledReceive,
     RemembersACancelledSend,
@@ -64,6 +67,9 @@ const BUGS: &[(Bug, &str)] = &[
     (Bug::KeepsOnlyTheLastUnflushed, "one_flush"),
     (Bug::SwapsTwoMessages, "order"),
     (Bug::DoublesOneMessage, "order"),
+    (Bug::GivesMoreThanIsWanted, "batches"),
+    (Bug::LosesWhatIsNotWanted, "batches"),
+    (Bug::EndsWithMessages, "batches"),
     (Bug::SharesItsMask, "prepared"),
     (Bug::LosesACancelledReceive, "cancel_recv"),
     (Bug::RemembersACancelledSend, "cancel_send"),
@@ -293,6 +299,37 @@ impl Transport for Broken {
         match self.bug {
             Some(Bug::InfoOfAnotherKind) => &self.info,
             _ => self.inner.info(),
+        }
+    }
+
+    fn poll_recv_each(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: &mut dyn FnMut(Message) -> bool,
+    ) -> Poll<Result<bool, Error>> {
+        let mut given = false;
+        loop {
+            match self.poll_recv(cx) {
+                Poll::Ready(Ok(Some(message))) => {
+                    given = true;
+                    if take(message) {
+                        continue;
+                    }
+                    if self.bug == Some(Bug::GivesMoreThanIsWanted) {
+                        continue;
+                    }
+                    if self.bug == Some(Bug::LosesWhatIsNotWanted) {
+                        let _lost = self.poll_recv(cx);
+                    }
+                    return Poll::Ready(Ok(true));
+                }
+                Poll::Ready(Ok(None)) if self.bug == Some(Bug::EndsWithMessages) => {
+                    return Poll::Ready(Ok(false));
+                }
+                // An end is told again the next time.
+                _ if given => return Poll::Ready(Ok(true)),
+                other => return other.map_ok(|_| false),
+            }
         }
     }
 
