@@ -7,6 +7,7 @@ mod idle;
 mod lane;
 mod measure;
 mod outcome;
+mod pace;
 mod round_trips;
 mod swarm;
 
