@@ -9,11 +9,13 @@ mod measure;
 mod outcome;
 mod pace;
 mod round_trips;
+mod sample;
 mod swarm;
 
 use clap::{Args, Subcommand};
 
 pub(crate) use self::outcome::{Outcome, Percentiles};
+pub(crate) use self::sample::Sample;
 use crate::report;
 use crate::wire::{Fault, Kind, MIN_SIZE, Target};
 
