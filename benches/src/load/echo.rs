@@ -31,7 +31,7 @@ pub(super) struct EchoArgs {
 
 pub(super) fn run(args: &EchoArgs) -> Result<Outcome, Fault> {
     let connections = args.connections as usize;
-    let mut swarm = Swarm::new(args.timing.spin)?;
+    let mut swarm = Swarm::new(args.timing.spin)?.opening(args.timing.opening);
     swarm.open(
         &args.common.url,
         args.common.kind,

@@ -16,6 +16,7 @@ use clap::{Args, Subcommand};
 
 pub(crate) use self::outcome::{Outcome, Percentiles};
 pub(crate) use self::sample::Sample;
+use self::swarm::OPENING;
 use crate::report;
 use crate::wire::{Fault, Kind, MIN_SIZE, Target};
 
@@ -75,6 +76,10 @@ pub(crate) struct Timing {
     /// the server's core, which no remote client asks for
     #[arg(long)]
     spin: bool,
+    /// Connections that are opened at a time. It decides where in memory a server has them, which shows in
+    /// what a message costs when there are many
+    #[arg(long, value_name = "N", default_value_t = OPENING, value_parser = clap::value_parser!(u32).range(1..=i64::from(OPENING)))]
+    opening: u32,
 }
 
 pub(crate) fn run(args: &LoadArgs) -> Result<(), Fault> {
