@@ -235,3 +235,32 @@ fn case(
         entries,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ours_comes_first_and_the_others_are_told_the_same() {
+        let others = Generators {
+            load: "load".into(),
+            load_test: Some("load_test".into()),
+        };
+        for case in cases(&Scale::new(true, None), &others) {
+            let (first, rest) = case.entries.split_first().unwrap();
+            assert!(first.generator.is_none() && !rest.is_empty());
+            for entry in rest {
+                let command = &entry.generator.as_ref().unwrap().command;
+                if command[0] != "load" {
+                    assert!(command.contains(&case.args[1]), "{command:?}");
+                    continue;
+                }
+                let ours = case.args.chunks(2);
+                let told = ours.take_while(|arg| arg[0] != "--opening");
+                for arg in told {
+                    assert!(command.windows(2).any(|other| other == arg), "{arg:?}");
+                }
+            }
+        }
+    }
+}
