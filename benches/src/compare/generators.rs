@@ -17,14 +17,12 @@ pub(super) struct Generators {
 /// One of them, and how it is called in a case.
 #[derive(Clone, Debug)]
 pub(super) struct Generator {
-    /// `URL` stands for that of the server and `PORT` for its port.
+    /// A word that begins with `URL` is one of the server, the word `PORT` its port.
     command: Vec<String>,
     /// What stands before the number of messages a second.
     rate: &'static str,
     /// How it is told to never sleep, if it can.
     spin: Option<&'static str>,
-    /// How many of its lines count.
-    lines: u32,
 }
 
 impl Generators {
@@ -39,7 +37,7 @@ impl Generators {
         Ok(Self { load, load_test })
     }
 
-    /// Ours on libraries of others.
+    /// That of the peers, on libraries of others.
     fn load(
         &self,
         scenario: &str,
@@ -60,7 +58,6 @@ impl Generators {
             command,
             rate: "messages/s: ",
             spin: Some("--spin"),
-            lines: 1,
         }
     }
 
@@ -75,7 +72,6 @@ impl Generators {
             command,
             rate: "Msg/sec: ",
             spin: None,
-            lines: 1,
         })
     }
 }
@@ -85,16 +81,16 @@ impl Generator {
     pub(super) fn drive(&self, command: &mut Command, name: &str, server: &Server, spin: bool) {
         command.args(["observe", "--json", "--label", name]);
         command.args(["--pid", &server.pid().to_string()]);
-        command.args([
-            "--rate",
-            self.rate,
-            "--lines",
-            &self.lines.to_string(),
-            "--",
-        ]);
-        let (url, port) = (server.url(""), server.port().to_string());
-        let words = self.command.iter();
-        command.args(words.map(|word| word.replace("URL", &url).replace("PORT", &port)));
+        command.args(["--rate", self.rate, "--lines", "1", "--"]);
+        command.args(
+            self.command
+                .iter()
+                .map(|word| match word.strip_prefix("URL") {
+                    Some(path) => server.url(path),
+                    None if word == "PORT" => server.port().to_string(),
+                    None => word.clone(),
+                }),
+        );
         command.args(self.spin.filter(|_| spin));
     }
 }
