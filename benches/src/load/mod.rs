@@ -76,8 +76,7 @@ pub(crate) struct Timing {
     /// the server's core, which no remote client asks for
     #[arg(long)]
     spin: bool,
-    /// Connections that are opened at a time. It decides where in memory a server has them, which shows in
-    /// what a message costs when there are many
+    /// Connections that are opened at a time. When there are many, it shows in what a message costs
     #[arg(long, value_name = "N", default_value_t = OPENING, value_parser = clap::value_parser!(u32).range(1..=i64::from(OPENING)))]
     opening: u32,
 }
