@@ -9,6 +9,7 @@
 
 mod compare;
 mod load;
+mod observe;
 mod process;
 mod report;
 mod serve;
@@ -33,6 +34,7 @@ struct Arguments {
 enum Command {
     Serve(serve::ServeArgs),
     Load(load::LoadArgs),
+    Observe(observe::ObserveArgs),
     Compare(compare::CompareArgs),
 }
 
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     let result: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
         Command::Serve(args) => serve::run(&args).map_err(Into::into),
         Command::Load(args) => load::run(&args).map_err(Into::into),
+        Command::Observe(args) => observe::run(&args).map_err(Into::into),
         Command::Compare(args) => compare::run(&args).map_err(Into::into),
     };
     match result {

@@ -55,10 +55,15 @@ fn echo(mut stream: TcpStream, trick: Trick) -> std::io::Result<()> {
 }
 
 fn load(trick: Trick) -> Output {
+    load_with(trick, &[])
+}
+
+fn load_with(trick: Trick, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_switchback-bench"));
     command.args(["load", "echo", &server(trick), "--kind", "tcp", "--json"]);
     command.args(["-c", "1", "--in-flight", "4", "--size", &SIZE.to_string()]);
     command.args(["--warm-up", "0", "--seconds", "0.1"]);
+    command.args(args);
     command.output().unwrap()
 }
 
@@ -75,6 +80,16 @@ fn an_honest_server_passes() {
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("\"scenario\":\"echo\""), "{text}");
+}
+
+#[test]
+fn an_honest_server_passes_at_a_rate() {
+    for spin in [&[][..], &["--spin"]] {
+        let output = load_with(Trick::None, &[&["--rate", "4000"], spin].concat());
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("\"scenario\":\"echo-rate\""), "{text}");
+    }
 }
 
 #[test]

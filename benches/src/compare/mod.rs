@@ -1,5 +1,6 @@
 //! Compare: all scenarios on all servers, in turn, again and again.
 
+mod generators;
 mod pin;
 mod plan;
 mod results;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use self::generators::Generators;
 use self::pin::Cores;
 use self::plan::{Case, Entry, Scale};
 use self::results::Results;
@@ -33,6 +35,12 @@ pub(crate) struct CompareArgs {
     /// Where the peers are
     #[arg(long, value_name = "DIR", default_value = "benches/peers")]
     peers_dir: PathBuf,
+    /// Compares load generators on our server instead: ours, and those of others that are installed
+    #[arg(long, conflicts_with = "peers")]
+    generators: bool,
+    /// Adds the `load_test` of uWebSockets (benches/peers/README.md) to the load generators
+    #[arg(long, value_name = "FILE", requires = "generators")]
+    load_test: Option<PathBuf>,
     /// How often everything is measured; 3 if not given
     #[arg(long)]
     runs: Option<usize>,
@@ -65,7 +73,12 @@ pub(crate) fn run(args: &CompareArgs) -> io::Result<()> {
         crate::say(format_args!("not installed: {missing}"));
     }
     let cores = Cores::find();
-    let mut cases = plan::cases(&scale, peers.as_ref());
+    let mut cases = if args.generators {
+        let others = Generators::find(&args.peers_dir, args.load_test.clone())?;
+        generators::cases(&scale, &others)
+    } else {
+        plan::cases(&scale, peers.as_ref())
+    };
     cases.retain(|case| {
         args.only
             .as_ref()
@@ -149,25 +162,10 @@ fn repeated(
 fn one(case: &Case, entry: &Entry, cores: &Cores) -> io::Result<Outcome> {
     let server = Server::start(&entry.server, cores)?;
     let mut command = cores.load(&std::env::current_exe()?);
-    command.args(["load", case.scenario, "--json", "--label", &entry.name]);
-    command.arg(server.url(&entry.path));
-    command.args(["--pid", &server.pid().to_string()]);
-    if case.scenario != "round-trips" {
-        command.args(["--kind", entry.kind]);
-    }
-    command.args(&case.args);
-    if cores.are_apart() && matches!(case.scenario, "echo" | "fan-out") {
-        // Remote clients are not woken up by the server's core.
-        command.arg("--spin");
-    }
-    if let Some(publish) = entry.publish.as_ref().filter(|_| case.publishes(entry)) {
-        command.args(["--publish", &server.url(publish)]);
-        if entry.post {
-            command.arg("--post");
-        }
-    }
-    if case.scenario == "connect" && entry.listens {
-        command.arg("--listens");
+    let spin = case.spin && cores.are_apart();
+    match &entry.generator {
+        Some(generator) => generator.drive(&mut command, &entry.name, &server, spin),
+        None => drive(&mut command, case, entry, &server, spin),
     }
     let output = finish(command)?;
     if !output.status.success() {
@@ -180,6 +178,29 @@ fn one(case: &Case, entry: &Entry, cores: &Cores) -> io::Result<Outcome> {
         )));
     }
     serde_json::from_slice(&output.stdout).map_err(io::Error::other)
+}
+
+/// Our load generator.
+fn drive(command: &mut Command, case: &Case, entry: &Entry, server: &Server, spin: bool) {
+    command.args(["load", case.scenario, "--json", "--label", &entry.name]);
+    command.arg(server.url(&entry.path));
+    command.args(["--pid", &server.pid().to_string()]);
+    if case.scenario != "round-trips" {
+        command.args(["--kind", entry.kind]);
+    }
+    command.args(&case.args);
+    if spin {
+        command.arg("--spin");
+    }
+    if let Some(publish) = entry.publish.as_ref().filter(|_| case.publishes(entry)) {
+        command.args(["--publish", &server.url(publish)]);
+        if entry.post {
+            command.arg("--post");
+        }
+    }
+    if case.scenario == "connect" && entry.listens {
+        command.arg("--listens");
+    }
 }
 
 /// Runs to the end, or to the limit.

@@ -1,5 +1,6 @@
 //! What is measured on which servers.
 
+use super::generators::Generator;
 use super::server::{How, Peers};
 
 /// One scenario with its parameters.
@@ -8,6 +9,9 @@ pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) scenario: &'static str,
     pub(super) args: Vec<String>,
+    /// The load generator never sleeps, if it has a core to itself: remote clients are not woken up by
+    /// the server's core.
+    pub(super) spin: bool,
     pub(super) entries: Vec<Entry>,
 }
 
@@ -23,6 +27,8 @@ pub(super) struct Entry {
     pub(super) post: bool,
     /// Its clients cannot send, so that memory after traffic is measured with published messages.
     pub(super) listens: bool,
+    /// Another load generator, in place of ours.
+    pub(super) generator: Option<Generator>,
 }
 
 impl Case {
@@ -38,8 +44,8 @@ impl Case {
 /// How much of everything.
 #[derive(Clone, Debug)]
 pub(super) struct Scale {
-    seconds: f64,
-    warm_up: f64,
+    pub(super) seconds: f64,
+    pub(super) warm_up: f64,
     echo: u32,
     fan_out: u32,
     idle: u32,
@@ -166,6 +172,7 @@ pub(super) fn cases(scale: &Scale, peers: Option<&Peers>) -> Vec<Case> {
         name,
         scenario,
         args,
+        spin: matches!(scenario, "echo" | "fan-out"),
         entries,
     };
     let mut cases = vec![
@@ -218,7 +225,7 @@ pub(super) fn cases(scale: &Scale, peers: Option<&Peers>) -> Vec<Case> {
     cases
 }
 
-fn ours(name: &str, kind: &'static str, path: &str) -> Entry {
+pub(super) fn ours(name: &str, kind: &'static str, path: &str) -> Entry {
     Entry {
         name: format!("switchback {name}"),
         server: How::Ours,
@@ -227,6 +234,7 @@ fn ours(name: &str, kind: &'static str, path: &str) -> Entry {
         publish: Some("/ws/publish".into()),
         post: false,
         listens: false,
+        generator: None,
     }
 }
 
@@ -262,6 +270,7 @@ fn peer_entries(room: bool, peers: &Peers) -> Vec<Entry> {
             publish: Some(post.unwrap_or(publish).into()),
             post: post.is_some(),
             listens: room,
+            generator: None,
         })
     };
     PEERS.into_iter().filter_map(entry).collect()

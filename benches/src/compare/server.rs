@@ -110,6 +110,10 @@ impl Server {
         self.child.id()
     }
 
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The URL of a path. A path of the form `+1` is another port.
     pub(super) fn url(&self, path: &str) -> String {
         match path

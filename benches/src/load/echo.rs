@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::measure::Measure;
+use super::pace::Pace;
 use super::swarm::{Handler, PATIENCE, Swarm};
 use super::{Common, Outcome, Timing};
 use crate::wire::{Fault, Out, Payload, Stamp, Wire};
@@ -21,11 +22,16 @@ pub(super) struct EchoArgs {
     /// Messages that each has in flight
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     in_flight: u32,
+    /// Sends so many messages a second in all, instead of as many as go: at even times one connection
+    /// after the other sends as many as it may have in flight. Without --spin as evenly as the timers
+    /// of the system, which are about 1 ms
+    #[arg(long)]
+    rate: Option<f64>,
 }
 
 pub(super) fn run(args: &EchoArgs) -> Result<Outcome, Fault> {
     let connections = args.connections as usize;
-    let mut swarm = Swarm::new(args.timing.spin)?;
+    let mut swarm = Swarm::new(args.timing.spin)?.opening(args.timing.opening);
     swarm.open(
         &args.common.url,
         args.common.kind,
@@ -40,10 +46,18 @@ pub(super) fn run(args: &EchoArgs) -> Result<Outcome, Fault> {
         args.in_flight,
         measure,
     );
+    if let Some(rate) = args.rate {
+        echoes = echoes.at(rate);
+    }
     echoes.run(&mut swarm)?;
     Ok(echoes.measure.outcome(Outcome {
         server: args.common.label.clone(),
-        scenario: "echo".into(),
+        scenario: if args.rate.is_some() {
+            "echo-rate"
+        } else {
+            "echo"
+        }
+        .into(),
         kind: args.common.kind.name().into(),
         connections,
         in_flight: Some(args.in_flight as usize),
@@ -59,6 +73,7 @@ pub(super) struct Echoes {
     in_flight: u64,
     /// No client sends more than this.
     most: u64,
+    pace: Option<Pace>,
     pub(super) measure: Measure,
 }
 
@@ -75,6 +90,7 @@ impl Echoes {
             numbers: vec![Numbers::default(); clients],
             in_flight: u64::from(in_flight),
             most: u64::MAX,
+            pace: None,
             measure,
         }
     }
@@ -82,6 +98,13 @@ impl Echoes {
     /// Ends each client after so many echoes, rather than all after a time.
     pub(super) fn each(self, most: u64) -> Self {
         Self { most, ..self }
+    }
+
+    /// Sends so many messages a second in all, rather than as many as go.
+    fn at(self, rate: f64) -> Self {
+        let turns = rate / self.in_flight as f64;
+        let pace = Some(Pace::new(self.numbers.len(), turns));
+        Self { pace, ..self }
     }
 
     /// Runs until the time is over, or each client has had its share, and everything that was sent
@@ -93,7 +116,8 @@ impl Echoes {
         let mut deadline = Instant::now() + PATIENCE;
         let mut seen = 0;
         loop {
-            swarm.turn(Duration::from_millis(100), self)?;
+            let wait = self.send_due(swarm)?;
+            swarm.turn(wait, self)?;
             self.measure.turn(swarm.traffic);
             let received = self
                 .numbers
@@ -117,6 +141,17 @@ impl Echoes {
         }
     }
 
+    /// Lets those send whose turn has come, and returns how long nothing has to be sent.
+    fn send_due(&mut self, swarm: &mut Swarm) -> Result<Duration, Fault> {
+        let longest = Duration::from_millis(100);
+        let now = Instant::now();
+        while let Some(client) = self.pace.as_mut().and_then(|pace| pace.next(now)) {
+            swarm.with(client, |wire, out| self.fill(client, wire, out))?;
+        }
+        let wait = self.pace.as_ref().map(|pace| pace.wait(now));
+        Ok(wait.map_or(longest, |wait| wait.min(longest)))
+    }
+
     fn is_complete(&self) -> bool {
         let mut numbers = self.numbers.iter();
         numbers.all(|numbers| {
@@ -128,6 +163,11 @@ impl Echoes {
     fn fill(&mut self, client: usize, wire: &mut dyn Wire, out: &mut Out) {
         let numbers = &mut self.numbers[client];
         if self.measure.is_over() {
+            return;
+        }
+        if let Some(pace) = &mut self.pace
+            && (numbers.sent > numbers.received || !pace.take(client))
+        {
             return;
         }
         let nanos = self.measure.nanos();

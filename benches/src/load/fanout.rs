@@ -23,6 +23,9 @@ pub(super) struct FanOutArgs {
     /// Published messages that may be on their way to somebody
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4000))]
     in_flight: u32,
+    /// Publishes when there is room for so many
+    #[arg(long, default_value_t = 1, conflicts_with = "rate", value_parser = clap::value_parser!(u32).range(1..=4000))]
+    batch: u32,
     /// Publishes so many messages a second, instead of as many as go
     #[arg(long)]
     rate: Option<f64>,
@@ -47,7 +50,7 @@ impl Publishing {
 
 pub(super) fn run(args: &FanOutArgs) -> Result<Outcome, Fault> {
     let subscribers = args.connections as usize;
-    let mut swarm = Swarm::new(args.timing.spin)?;
+    let mut swarm = Swarm::new(args.timing.spin)?.opening(args.timing.opening);
     swarm.open(
         &args.common.url,
         args.common.kind,
@@ -61,6 +64,7 @@ pub(super) fn run(args: &FanOutArgs) -> Result<Outcome, Fault> {
     let mut fan_out = FanOut::new(subscribers, publisher, size, args.in_flight, measure);
     fan_out.find_all(&mut swarm)?;
     fan_out.measure = Measure::new(args.common.pid, &args.timing);
+    fan_out.batch = args.batch.min(args.in_flight) as usize;
     fan_out.run(&mut swarm, args.rate)?;
     Ok(fan_out.measure.outcome(Outcome {
         server: args.common.label.clone(),
@@ -116,6 +120,8 @@ impl Handler for Nothing {
 pub(super) struct FanOut {
     payload: Payload,
     publisher: usize,
+    /// How many messages there must be room for.
+    batch: usize,
     /// The number that each subscriber expects next; `None` until it got a probe.
     expected: Vec<Option<u64>>,
     /// How many subscribers have got each of the messages in flight, by number.
@@ -137,6 +143,7 @@ impl FanOut {
         Self {
             payload: Payload::new(size),
             publisher,
+            batch: 1,
             expected: vec![None; subscribers],
             arrived: vec![0; in_flight as usize],
             published: 0,
@@ -206,6 +213,7 @@ impl FanOut {
             let room = self.arrived.len() - self.in_flight();
             let now = Instant::now();
             let (count, wait) = match between {
+                None if room < self.batch => (0, Duration::from_millis(100)),
                 None => (room, Duration::from_millis(100)),
                 Some(between) if due <= now => {
                     due += between;

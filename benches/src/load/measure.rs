@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::lane::Traffic;
+use super::sample::Sample;
 use super::{Outcome, Percentiles, Timing};
-use crate::process::{self, Cpu};
 
 /// Nanoseconds; a minute is more than the patience.
 const LONGEST: u64 = 60_000_000_000;
@@ -17,18 +17,10 @@ pub(super) struct Measure {
     pub(super) begin: Instant,
     warm_up: Duration,
     length: Duration,
-    before: Option<Before>,
-    after: Option<Before>,
+    before: Option<Sample>,
+    after: Option<Sample>,
     count: u64,
     latency: Histogram<u64>,
-}
-
-#[derive(Clone, Copy)]
-struct Before {
-    at: Instant,
-    server: Option<Cpu>,
-    load: Option<Cpu>,
-    traffic: Traffic,
 }
 
 impl Measure {
@@ -88,13 +80,10 @@ impl Measure {
         }
     }
 
-    fn sample(&self, traffic: Traffic) -> Before {
-        Before {
-            at: Instant::now(),
-            server: self.pid.and_then(process::cpu),
-            load: process::cpu(std::process::id()),
-            traffic,
-        }
+    fn sample(&self, traffic: Traffic) -> Sample {
+        let mut sample = Sample::take(self.pid, std::process::id());
+        sample.traffic = traffic;
+        sample
     }
 
     /// Adds what was measured to what the scenario knows.
@@ -102,30 +91,9 @@ impl Measure {
         let (Some(before), Some(after)) = (self.before, self.after) else {
             return outcome;
         };
-        let seconds = (after.at - before.at).as_secs_f64();
-        let each = |sum: f64| (self.count > 0).then(|| sum / self.count as f64);
-        let used = |after: Option<Cpu>, before: Option<Cpu>| Some(after? - before?);
-        let server = used(after.server, before.server);
-        let load = used(after.load, before.load);
-        let nanos = seconds * 1e9;
-        let waited = [server, load]
-            .into_iter()
-            .flatten()
-            .map(|cpu| cpu.waited)
-            .max();
-        let received = after.traffic.received - before.traffic.received;
-        let sent = after.traffic.sent - before.traffic.sent;
         Outcome {
-            seconds,
-            count: self.count,
             latency: Percentiles::of(&self.latency),
-            cpu: server.and_then(|cpu| each(cpu.total as f64 / 1000.0)),
-            system: server.map(|cpu| (cpu.system as f64 / (cpu.total as f64).max(1.0)).min(1.0)),
-            busy: server.map(|cpu| cpu.total as f64 / nanos),
-            load_cpu: load.and_then(|cpu| each(cpu.total as f64 / 1000.0)),
-            disturbed: waited.map(|waited| waited as f64 / nanos),
-            wire: each(received as f64).zip(each(sent as f64)),
-            ..outcome
+            ..before.until(&after, self.count, outcome)
         }
     }
 }

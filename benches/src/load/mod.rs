@@ -7,12 +7,16 @@ mod idle;
 mod lane;
 mod measure;
 mod outcome;
+mod pace;
 mod round_trips;
+mod sample;
 mod swarm;
 
 use clap::{Args, Subcommand};
 
 pub(crate) use self::outcome::{Outcome, Percentiles};
+pub(crate) use self::sample::Sample;
+use self::swarm::OPENING;
 use crate::report;
 use crate::wire::{Fault, Kind, MIN_SIZE, Target};
 
@@ -72,6 +76,9 @@ pub(crate) struct Timing {
     /// the server's core, which no remote client asks for
     #[arg(long)]
     spin: bool,
+    /// Connections that are opened at a time. When there are many, it shows in what a message costs
+    #[arg(long, value_name = "N", default_value_t = OPENING, value_parser = clap::value_parser!(u32).range(1..=i64::from(OPENING)))]
+    opening: u32,
 }
 
 pub(crate) fn run(args: &LoadArgs) -> Result<(), Fault> {

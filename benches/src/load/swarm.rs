@@ -9,8 +9,8 @@ use crate::wire::{Fault, Kind, Out, Target, Wire};
 
 /// Large enough that a socket is nearly always empty after one read.
 const READ_SIZE: usize = 256 * 1024;
-/// How many connections are being opened at a time. Below the backlog of every listener.
-const OPENING: usize = 64;
+/// How many connections are opened at a time, at most: below the backlog of every listener.
+pub(super) const OPENING: u32 = 64;
 /// How long nothing may come while something is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -33,6 +33,8 @@ pub(super) struct Swarm {
     ticked: Instant,
     /// Looks again and again instead of sleeping.
     spin: bool,
+    /// How many connections are opened at a time.
+    opening: u32,
 }
 
 struct Client {
@@ -54,7 +56,13 @@ impl Swarm {
             traffic: Traffic::default(),
             ticked: Instant::now(),
             spin,
+            opening: OPENING,
         })
+    }
+
+    /// Opens so many connections at a time.
+    pub(super) fn opening(self, opening: u32) -> Self {
+        Self { opening, ..self }
     }
 
     /// Begins to connect one client, and returns its number.
@@ -92,7 +100,8 @@ impl Swarm {
         let mut deadline = Instant::now() + PATIENCE;
         let mut ready = self.ready();
         loop {
-            while self.clients.len() < wanted && self.clients.len() - ready < OPENING {
+            while self.clients.len() < wanted && self.clients.len() - ready < self.opening as usize
+            {
                 self.begin(target, target.client(kind, upstream))?;
             }
             self.turn(Duration::from_millis(50), &mut opening)?;

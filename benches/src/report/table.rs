@@ -66,7 +66,11 @@ pub(crate) fn outcome_table(outcome: &Outcome) -> String {
             table.row([name.to_owned(), value]);
         }
     };
-    row("connections", Some(outcome.connections.to_string()));
+    let connections = outcome.connections;
+    row(
+        "connections",
+        (connections > 0).then(|| connections.to_string()),
+    );
     row(
         "in flight",
         outcome.in_flight.map(|count| count.to_string()),
