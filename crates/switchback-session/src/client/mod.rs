@@ -22,6 +22,7 @@ pub use event::{Action, ClientEvent, Failure, FailureWhy};
 pub use probation::Memory;
 
 use crate::delivery::Delivery;
+use crate::frame::begins_with_escape;
 use crate::{ClosedBy, Entropy, ProtocolError, SessionId, Token};
 use attachment::{Attachment, Role};
 use choice::Choice;
@@ -165,6 +166,19 @@ impl ClientSession {
         }
     }
 
+    /// A message came that is most likely for the application, and the next: what
+    /// [`receive`](Self::receive) does with most messages, in a few steps. `true`: it is to be passed on.
+    /// `false`: nothing has changed, and it is to be given to [`receive`](Self::receive).
+    #[inline]
+    pub fn receive_next(&mut self, now: Instant, attachment: u64, message: &Message) -> bool {
+        self.position(attachment).is_some_and(|index| {
+            let Attachment { link, role, .. } = &mut self.links[index];
+            *role != Role::Opening
+                && !begins_with_escape(message)
+                && self.delivery.receive_next(now, link, message.len())
+        })
+    }
+
     /// A message came from the transport of an attachment. Returns it if it is for the application:
     /// each once and in order, whichever attachments they come on.
     ///
@@ -172,7 +186,6 @@ impl ClientSession {
     ///
     /// The server broke the protocol. The session has ended (`Closed` says so); close this
     /// transport with the error's [`close_reason`](ProtocolError::close_reason).
-    #[inline]
     pub fn receive(
         &mut self,
         now: Instant,

@@ -11,8 +11,10 @@ use switchback_core::{Message, MessageKind};
 #[derive(Debug, Default)]
 pub(super) struct Sent {
     entries: VecDeque<Entry>,
-    /// The payloads of those that were copied.
-    copies: VecDeque<u8>,
+    /// The payloads of those that were copied, behind some that are forgotten.
+    copies: Vec<u8>,
+    /// How many bytes are forgotten.
+    forgotten: usize,
     /// The others.
     held: VecDeque<Message>,
 }
@@ -70,7 +72,7 @@ impl Sent {
     #[inline]
     pub(super) fn push(&mut self, message: Message) {
         let entry = if let Some(copied) = Entry::copied(&message) {
-            self.copies.extend(message.as_bytes());
+            self.copies.extend_from_slice(message.as_bytes());
             copied
         } else {
             self.held.push_back(message);
@@ -87,7 +89,7 @@ impl Sent {
                 held += 1;
                 return self.held.get(held - 1).cloned();
             };
-            let payload: Bytes = self.copies.range(at..at + len).copied().collect();
+            let payload = Bytes::copy_from_slice(self.copies.get(at..at + len)?);
             at += len;
             // What was text is text.
             Message::from_bytes(entry.kind(), payload).ok()
@@ -98,9 +100,20 @@ impl Sent {
     pub(super) fn forget(&mut self, count: usize) -> usize {
         let (held, at) = self.position(count);
         self.entries.drain(..count);
-        self.copies.drain(..at);
+        let copied = at - self.forgotten;
+        self.forgotten = at;
+        self.tidy();
         let freed: usize = self.held.drain(..held).map(|message| message.len()).sum();
-        at + freed
+        copied + freed
+    }
+
+    /// Uses the room of the forgotten copies again, once they are most of them: what is moved then is
+    /// less than what was forgotten.
+    fn tidy(&mut self) {
+        if self.forgotten > self.copies.len() / 2 {
+            self.copies.drain(..self.forgotten);
+            self.forgotten = 0;
+        }
     }
 
     /// Gives back the memory that a burst needed.
@@ -110,11 +123,11 @@ impl Sent {
         self.held.shrink_to(KEPT);
     }
 
-    /// How many messages before an index are held, and how many bytes of them are copied.
+    /// How many messages before an index are held, and where the copies of those from it on begin.
     fn position(&self, index: usize) -> (usize, usize) {
         let lens = || self.entries.range(..index).map(|entry| entry.len());
         let held = lens().filter(Option::is_none).count();
-        (held, lens().flatten().sum())
+        (held, self.forgotten + lens().flatten().sum::<usize>())
     }
 }
 
@@ -153,5 +166,21 @@ mod tests {
         sent.forget(count);
         sent.shrink();
         assert!(sent.is_empty() && sent.copies.capacity() <= KEPT_BYTES);
+    }
+
+    #[test]
+    fn what_is_forgotten_takes_no_room() {
+        let mut sent = Sent::default();
+        for _ in 0..10_000 {
+            sent.push(Message::binary(vec![0; 100]));
+            if sent.len() > 20 {
+                sent.forget(1);
+            }
+        }
+        assert!(
+            sent.copies.capacity() < 10_000,
+            "{}",
+            sent.copies.capacity()
+        );
     }
 }

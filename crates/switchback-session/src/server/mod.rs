@@ -262,6 +262,17 @@ impl ServerSession {
         self.after_loss(now);
     }
 
+    /// A message came that is most likely for the application, and the next: what
+    /// [`receive`](Self::receive) does with most messages, in a few steps. `true`: it is to be passed on.
+    /// `false`: nothing has changed, and it is to be given to [`receive`](Self::receive).
+    #[inline]
+    pub fn receive_next(&mut self, now: Instant, attachment: u64, message: &Message) -> bool {
+        self.position(attachment).is_some_and(|index| {
+            let link = &mut self.links[index];
+            !begins_with_escape(message) && self.delivery.receive_next(now, link, message.len())
+        })
+    }
+
     /// A message came from the transport of an attachment. Returns it if it is for the application:
     /// each once and in order, whichever attachments they come on.
     ///
@@ -269,7 +280,6 @@ impl ServerSession {
     ///
     /// The client broke the protocol. The session has ended (`Closed` says so); close this
     /// transport with the error's [`close_reason`](ProtocolError::close_reason).
-    #[inline]
     pub fn receive(
         &mut self,
         now: Instant,
@@ -279,23 +289,6 @@ impl ServerSession {
         let Some(index) = self.position(attachment) else {
             return Ok(None);
         };
-        if !begins_with_escape(&message)
-            && self
-                .delivery
-                .receive_next(now, &mut self.links[index], message.len())
-        {
-            return Ok(Some(message));
-        }
-        self.receive_slowly(now, index, message)
-    }
-
-    fn receive_slowly(
-        &mut self,
-        now: Instant,
-        index: usize,
-        message: Message,
-    ) -> Result<Option<Message>, ProtocolError> {
-        let attachment = self.links[index].number();
         let result = self.take_frame(now, index, message);
         if let Err(error) = &result {
             // The transport is the caller's to close: it has the error.

@@ -19,7 +19,21 @@ pub(crate) enum Machine {
 pub(crate) const PLAIN: u64 = 0;
 
 impl Machine {
+    /// Tells whether a message is the next, and for the application. Else `receive` takes it.
     #[inline]
+    pub(crate) fn receive_next(
+        &mut self,
+        now: Instant,
+        attachment: u64,
+        message: &Message,
+    ) -> bool {
+        match self {
+            Self::Server(session) => session.receive_next(now, attachment, message),
+            Self::Client(session) => session.receive_next(now, attachment, message),
+            Self::Plain(_) => true,
+        }
+    }
+
     pub(crate) fn receive(
         &mut self,
         now: Instant,

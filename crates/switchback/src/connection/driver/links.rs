@@ -210,6 +210,10 @@ impl Driver {
                     };
                 }
                 Poll::Ready(Ok(Some(message))) => {
+                    if self.machine.receive_next(now, attachment, &message) {
+                        self.push(Event::Message(message));
+                        continue;
+                    }
                     match self.machine.receive(now, attachment, message) {
                         Ok(Some(message)) => self.push(Event::Message(message)),
                         // Perhaps an event came of it, which belongs before the next message.

@@ -62,13 +62,18 @@ impl Driver {
             let attachment = link.attachment;
             let machine = &mut self.machine;
             let mut failed = None;
-            let mut take = |message| match machine.receive(now, attachment, message) {
-                Ok(Some(message)) => batch.push(message),
-                // Perhaps an event came of it, which belongs before the next message.
-                Ok(None) => !machine.has_events(),
-                Err(error) => {
-                    failed = Some(error);
-                    false
+            let mut take = |message| {
+                if machine.receive_next(now, attachment, &message) {
+                    return batch.push(message);
+                }
+                match machine.receive(now, attachment, message) {
+                    Ok(Some(message)) => batch.push(message),
+                    // Perhaps an event came of it, which belongs before the next message.
+                    Ok(None) => !machine.has_events(),
+                    Err(error) => {
+                        failed = Some(error);
+                        false
+                    }
                 }
             };
             let how = match link.transport.poll_recv_each(cx, &mut take) {
