@@ -42,7 +42,8 @@ pub trait Transport: fmt::Debug + Send + Unpin {
     /// Nothing is lost when the caller goes away after `Pending`.
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>>;
 
-    /// Receives messages and gives each to `take`, until that returns `false` or no more is at hand. As
+    /// Receives messages and gives each to `take`, until that returns `false`, and none from then on, or
+    /// no more is at hand. As
     /// [`poll_recv`](Self::poll_recv) for many messages: `Ready(Ok(true))` when there was at least
     /// one, `Ready(Ok(false))` where that gives `None`. The default asks for one after the other.
     ///

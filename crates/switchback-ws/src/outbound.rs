@@ -105,7 +105,7 @@ impl Outbound {
         if self.parts.capacity() > 0 {
             self.parts = VecDeque::new();
         }
-        if tail.capacity() <= MAX_SPARE {
+        if (1..=MAX_SPARE).contains(&tail.capacity()) {
             tail.clear();
             SPARE.set(tail);
         }

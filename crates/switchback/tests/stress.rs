@@ -23,8 +23,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use support::{Server, client, echo};
-use switchback::{Client, CloseReason, Config, Connection, Event, Message, TransportKind};
+use switchback::{
+    Client, CloseReason, Config, Connection, Endpoint, Event, Message, TransportKind,
+};
 use switchback_core::{Transport, TransportExt};
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 /// Far beyond what a loaded machine needs, and far below every timer that could help out.
@@ -531,5 +534,50 @@ async fn a_reply_of_many_messages_does_not_wait_for_itself() {
                 );
             }
         }
+    }
+}
+
+/// More than the sockets hold, to a client that begins to read late: whatever had no room goes as soon as
+/// there is some.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_had_no_room_goes_when_there_is_room() {
+    const MESSAGES: usize = 1000;
+    for past_the_outbox in [true, false] {
+        let (endpoint, mut incoming) =
+            Endpoint::new(config().replay(5000, 64 << 20).queue(64 << 20, 64 << 20));
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(16 * 1024).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(16).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let serving = tokio::spawn(switchback::serve(listener, endpoint));
+        let accepted = tokio::spawn(async move {
+            let mut connection = incoming.accept().await.unwrap();
+            let sender = connection.sender();
+            for number in 0..MESSAGES {
+                let message = Message::text(format!("{number:10000}"));
+                if past_the_outbox {
+                    connection.send(message).await.unwrap();
+                } else {
+                    sender.try_send(message).unwrap();
+                }
+            }
+            assert_eq!(connection.recv().await.unwrap(), Some("done".into()));
+            // Not dropped before: that would be a close.
+            connection
+        });
+        let client = client(addr, TransportKind::WebSocket);
+        let mut connection = client.connect().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        soon("messages that had no room", async {
+            for number in 0..MESSAGES {
+                let message = connection.recv().await.unwrap().unwrap();
+                assert_eq!(message.as_text(), Some(&*format!("{number:10000}")));
+            }
+        })
+        .await;
+        connection.send("done").await.unwrap();
+        soon("the last message", accepted).await.unwrap();
+        serving.abort();
     }
 }

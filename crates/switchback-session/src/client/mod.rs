@@ -279,16 +279,17 @@ impl ClientSession {
         self.delivery.hold_acks(held);
     }
 
-    /// Tells whether [`transmit`](Self::transmit) has something to offer for an attachment but messages:
-    /// an acknowledgement for which the peer waits, for one. For drivers that put off calling it.
+    /// Tells whether [`transmit`](Self::transmit) has anything to offer for an attachment: a message for
+    /// which there was no room, or an acknowledgement for which the peer waits. For drivers that put
+    /// off calling it.
     #[inline]
     pub fn is_owing(&self, now: Instant, attachment: u64) -> bool {
         self.position(attachment)
             .is_some_and(|index| self.delivery.is_owing(now, &self.links[index].link))
     }
 
-    /// When an acknowledgement is due: the part of the [`deadline`](Self::deadline) that an
-    /// application's message can move ahead.
+    /// When an acknowledgement is due: the part of the [`deadline`](Self::deadline) that a message of
+    /// the peer's application can move ahead.
     #[inline]
     pub fn ack_deadline(&self) -> Option<Instant> {
         self.delivery.deadline()

@@ -270,10 +270,14 @@ impl Delivery {
         Ok(())
     }
 
-    /// Tells whether [`transmit`](Self::transmit) has something to offer but messages.
+    /// Tells whether [`transmit`](Self::transmit) has anything to offer, if the link is the carrier:
+    /// a message for which there was no room, for one.
     #[inline]
     pub(crate) fn is_owing(&self, now: Instant, link: &Link) -> bool {
-        !link.is_even() || self.acks.is_due(now) || self.closing.is_closing()
+        !link.is_even()
+            || self.acks.is_due(now)
+            || self.closing.is_closing()
+            || link.cursor.max(self.outbox.first()) <= self.outbox.last()
     }
 
     /// Ends the wait of `select` when something follows it, or its time has come.

@@ -39,6 +39,7 @@ impl Batch {
             (self.next, self.end) = (0, 0);
         }
         let is_large = message.len() >= LARGE;
+        debug_assert!(usize::from(self.end) < SIZE, "more than was asked for");
         if let Some(slot) = self.slots.get_mut(usize::from(self.end)) {
             *slot = Some(message);
             self.end += 1;

@@ -106,7 +106,7 @@ impl Machine {
         }
     }
 
-    /// Tells whether something but messages is to be transmitted.
+    /// Tells whether anything is to be transmitted.
     #[inline]
     pub(crate) fn is_owing(&self, now: Instant, attachment: u64) -> bool {
         match self {

@@ -484,6 +484,7 @@ impl Shared {
     }
 
     /// Arms the janitor for an acknowledgement: the only deadline that comes closer on the short way.
+    /// Whatever else moves one makes an event, or is told by [`Driver::is_well`].
     #[inline]
     fn arm_ack(&self, timed: &mut Timed, now: Instant) {
         if let Some(at) = timed.driver.machine.ack_deadline()

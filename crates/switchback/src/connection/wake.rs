@@ -103,7 +103,8 @@ impl ConnectionWaker {
         let task = task_id(waker);
         if *last != task || !self.has(REGISTERED) {
             *last = task;
-            self.lock().application = Some(waker.clone());
+            let before = self.lock().application.replace(waker.clone());
+            drop(before);
         }
         if self.flags.fetch_or(WAITING | REGISTERED, Ordering::AcqRel) & CALLED != 0 {
             self.wake_registered();
@@ -120,10 +121,14 @@ impl ConnectionWaker {
     /// The application went away; if it was called and has not come, the janitor is.
     pub(crate) fn abandon(&self) {
         let mut state = self.lock();
-        state.application = None;
+        let before = state.application.take();
         if self.clear(WAITING | REGISTERED) & CALLED != 0 {
             self.enqueue(state);
+        } else {
+            drop(state);
         }
+        // Neither dropped nor woken while anything is locked: nobody knows what that does.
+        drop(before);
     }
 
     /// Wakes the application's task because there is something for it to take. Without one that
@@ -135,8 +140,9 @@ impl ConnectionWaker {
     }
 
     fn wake_registered(&self) {
-        if let Some(waker) = &self.lock().application {
-            waker.wake_by_ref();
+        let waker = self.lock().application.clone();
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 

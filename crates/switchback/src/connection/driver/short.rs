@@ -25,8 +25,8 @@ pub(in crate::connection) enum Received {
 }
 
 impl Driver {
-    /// Tells whether the short way is open, until something but its methods changes the driver; then
-    /// [`is_well`](Self::is_well) tells whether it still is.
+    /// Tells whether the short way is open, at the end of a drive. It stays open until somebody locks the
+    /// driver to change it, while [`is_well`](Self::is_well) holds.
     pub(in crate::connection) fn is_short(&self) -> bool {
         let [link] = &self.links[..] else {
             return false;
@@ -132,7 +132,7 @@ impl Driver {
         let Some(link) = self.links.first_mut() else {
             return Err(message);
         };
-        self.deferred += message.len() + 1;
+        let cost = message.len() + 1;
         let attachment = link.attachment;
         let take = |message: &Message| link.take(cx, message);
         if let Err(message) = self.machine.transmit_next(now, attachment, message, take) {
@@ -142,6 +142,7 @@ impl Driver {
                 self.machine.send(message)?;
             }
         }
+        self.deferred += cost;
         let more = more || self.links[0].transport.has_buffered() == Some(true);
         let done = (more && self.deferred < DEFERRED) || self.flush(cx);
         Ok(done && self.is_well())
@@ -157,6 +158,7 @@ impl Driver {
     ) -> bool {
         outbox.take(&mut self.staged);
         self.transmit_staged(cx, now, 0, outbox);
+        // They are to be flushed, with the replies to what is read now.
         self.deferred += 1;
         self.staged.is_empty()
     }

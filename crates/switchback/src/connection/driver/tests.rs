@@ -1,8 +1,10 @@
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 
 use switchback_core::TransportInfo;
 use switchback_session::{Config, ServerSession, SessionId};
 
+use super::super::batch::Batch;
 use super::super::outbox::Bound;
 use super::*;
 use crate::entropy::OsEntropy;
@@ -209,5 +211,38 @@ fn a_plain_close_says_when_messages_before_it_were_dropped() {
         bench.wait(10 * SECOND);
         assert_eq!(bench.end(), (Some(end), Some(told)));
         assert_eq!(bench.sent().len(), if full { 0 } else { 2 });
+    }
+}
+
+/// Sends a message on the short way while the wire is full, then makes room. What had none goes then, and
+/// not when the next timer is due.
+#[test]
+fn what_had_no_room_goes_when_there_is_room() {
+    let config = Config::new();
+    let session = ServerSession::new(Instant::now(), config, SessionId::from_bytes([0; 16]));
+    for machine in [
+        Machine::Plain(Box::default()),
+        Machine::Server(Box::new(session)),
+    ] {
+        let mut bench = Bench::new(machine);
+        if let Machine::Server(_) = bench.driver.machine {
+            bench.gets(&["^select 0"]);
+        }
+        bench.sent();
+        bench.driver.links[0].tells = true;
+        assert!(bench.driver.is_short());
+        let cx = &mut Context::from_waker(Waker::noop());
+        let now = bench.now;
+        bench.wire.lock().unwrap().full = true;
+        let message = Message::from_static("1");
+        assert_eq!(bench.driver.send_short(cx, now, message, false), Ok(true));
+        assert!(bench.driver.is_short());
+        assert_eq!(bench.sent(), [""; 0]);
+        bench.wire.lock().unwrap().full = false;
+        bench.driver.note_readable(true);
+        let received = bench.driver.recv_short(cx, now, &mut Batch::default());
+        assert!(matches!(received, Received::Drained));
+        assert!(bench.driver.rest_short(cx, now));
+        assert_eq!(bench.sent(), ["1"]);
     }
 }
