@@ -17,7 +17,9 @@ fn parse<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, String) {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Some((size, stream)) = data.split_first() else { return };
+    let Some((size, stream)) = data.split_first() else {
+        return;
+    };
     let size = usize::from(*size % 16) + 1;
     assert_eq!(parse(std::iter::once(stream)), parse(stream.chunks(size)));
 });

@@ -20,8 +20,12 @@ fuzz_target!(|data: &[u8]| {
     let id = SessionId::random(&mut Zeros);
     let mut session = ServerSession::new(now, Config::new(), id);
     for line in data.split(|byte| *byte == b'\n') {
-        let Some((operation, rest)) = line.split_first() else { continue };
-        let Ok(text) = std::str::from_utf8(rest) else { continue };
+        let Some((operation, rest)) = line.split_first() else {
+            continue;
+        };
+        let Ok(text) = std::str::from_utf8(rest) else {
+            continue;
+        };
         let attachment = u64::from(*operation >> 4);
         match operation % 8 {
             0 => {

@@ -7,13 +7,17 @@ use switchback_ws::{Config, Role, WebSocket};
 use tokio::io::AsyncWriteExt;
 
 fuzz_target!(|data: &[u8]| {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let Ok(runtime) = runtime else { return };
     runtime.block_on(async {
         let (mut peer, stream) = tokio::io::duplex(1 << 20);
         let _ = peer.write_all(data).await;
         drop(peer);
-        let config = Config::new().limits(Limits::new().max_message_size(1000)).ping_interval(None);
+        let config = Config::new()
+            .limits(Limits::new().max_message_size(1000))
+            .ping_interval(None);
         let mut socket = WebSocket::from_stream(stream, Role::Server, &config);
         while let Ok(Some(message)) = socket.recv().await {
             assert!(message.len() <= 1000);

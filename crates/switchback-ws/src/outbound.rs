@@ -117,7 +117,15 @@ impl Outbound {
     }
 
     fn push_shared(&mut self, part: Bytes) {
-        if self.tail_at < self.tail.len() {
+        let tail = &self.tail[self.tail_at..];
+        if tail.len() < self.tail.capacity() / 2 {
+            // Not to hold much room for little.
+            if !tail.is_empty() {
+                self.parts.push_back(Bytes::copy_from_slice(tail));
+            }
+            self.tail.clear();
+            self.tail_at = 0;
+        } else if !tail.is_empty() {
             let mut tail = Bytes::from(mem::take(&mut self.tail));
             tail.advance(mem::take(&mut self.tail_at));
             self.parts.push_back(tail);

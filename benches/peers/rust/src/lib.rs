@@ -15,7 +15,9 @@ pub fn run<F: Future<Output = std::io::Result<()>>>(
         .unwrap_or_else(|| "127.0.0.1:0".into())
         .parse()
         .map_err(std::io::Error::other)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(addr).await?;
         println!("http://{}", listener.local_addr()?);

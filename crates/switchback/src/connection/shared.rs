@@ -153,25 +153,19 @@ impl Shared {
         if !timed.short
             && let Poll::Ready(event) = timed.driver.take()
         {
-            self.waker.stop_waiting();
-            // Somebody may have called this task in vain, because it is not about to wait.
-            if timed.driver.is_behind() || self.waker.is_called() {
-                self.waker.nudge_soon();
-            }
+            self.leave(&timed);
             return Poll::Ready(event);
         }
         match self.recv_short(&mut timed, batch) {
             Received::Messages => {
-                self.waker.stop_waiting();
-                // The janitor reads on, should the application not come back for the rest.
-                self.waker.nudge_soon();
+                self.leave(&timed);
                 return Poll::Ready(Ok(batch.pop().map(Event::Message)));
             }
             Received::Drained => {}
             Received::Other => {
                 self.drive(&mut timed, Instant::now());
                 if let Poll::Ready(event) = timed.driver.take() {
-                    self.waker.stop_waiting();
+                    self.leave(&timed);
                     return Poll::Ready(event);
                 }
             }
@@ -179,6 +173,16 @@ impl Shared {
         // Under the lock: whoever drives next finds the waker.
         self.waker.wait(cx.waker(), &mut timed.task);
         Poll::Pending
+    }
+
+    /// The application's task has something to work on, and does not wait. Should it not come back for
+    /// what is left to do, or was it called in vain meanwhile, the janitor looks after that in a moment.
+    #[inline]
+    fn leave(&self, timed: &Timed) {
+        self.waker.stop_waiting();
+        if timed.driver.is_behind() || self.waker.is_called() {
+            self.waker.nudge_soon();
+        }
     }
 
     /// Receives the short way, where that is open.

@@ -18,16 +18,23 @@ fn main() -> std::io::Result<()> {
     peers::run(async |listener| {
         let app = Router::new()
             .route("/ws/echo", get(async |ws| upgrade(ws, echo)))
-            .route("/ws/room", get(async |ws, State(room): State<Room>| {
-                upgrade(ws, move |socket| member(socket, room))
-            }))
-            .route("/ws/publish", get(async |ws, State(room): State<Room>| {
-                upgrade(ws, move |socket| publisher(socket, room))
-            }))
+            .route(
+                "/ws/room",
+                get(async |ws, State(room): State<Room>| {
+                    upgrade(ws, move |socket| member(socket, room))
+                }),
+            )
+            .route(
+                "/ws/publish",
+                get(async |ws, State(room): State<Room>| {
+                    upgrade(ws, move |socket| publisher(socket, room))
+                }),
+            )
             .route("/sse/room", get(events))
-            .route("/publish", post(async |State(room): State<Room>, body: Bytes| {
-                room.publish(&body).to_string()
-            }))
+            .route(
+                "/publish",
+                post(async |State(room): State<Room>, body: Bytes| room.publish(&body).to_string()),
+            )
             .with_state(Room::default());
         let listener = listener.tap_io(|stream| {
             let _ = stream.set_nodelay(true);
@@ -71,7 +78,8 @@ async fn member(socket: WebSocket, room: Room) -> Result<(), axum::Error> {
     tokio::spawn(async move {
         while queue.recv_many(&mut messages, 512).await > 0 {
             for message in messages.drain(..) {
-                sink.feed(Message::Text(Utf8Bytes::try_from(message).unwrap())).await?;
+                sink.feed(Message::Text(Utf8Bytes::try_from(message).unwrap()))
+                    .await?;
             }
             sink.flush().await?;
         }

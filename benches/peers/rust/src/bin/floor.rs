@@ -21,7 +21,10 @@ fn main() -> io::Result<()> {
         tokio::spawn(accept(TcpListener::bind(at(1)).await?, move |stream| {
             member(stream, members.clone())
         }));
-        accept(TcpListener::bind(at(2)).await?, move |stream| publisher(stream, room.clone())).await
+        accept(TcpListener::bind(at(2)).await?, move |stream| {
+            publisher(stream, room.clone())
+        })
+        .await
     })
 }
 

@@ -63,7 +63,8 @@ async fn member(socket: Socket, room: Room) -> Result<(), Error> {
     tokio::spawn(async move {
         while queue.recv_many(&mut messages, 512).await > 0 {
             for message in messages.drain(..) {
-                sink.feed(Message::Text(Utf8Bytes::try_from(message).unwrap())).await?;
+                sink.feed(Message::Text(Utf8Bytes::try_from(message).unwrap()))
+                    .await?;
             }
             sink.flush().await?;
         }
