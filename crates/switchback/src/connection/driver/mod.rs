@@ -65,7 +65,8 @@ pub(crate) struct Driver {
 
 /// How many messages may wait for the application, whatever their size.
 const MAX_INBOUND: usize = 256;
-/// From how many on other events are not queued any more.
+/// From how many on, beside the messages that a peer may send ahead, other events are not queued any
+/// more.
 const MAX_EVENTS: usize = 4 * MAX_INBOUND;
 /// How much room an empty queue keeps after a burst.
 const KEPT_INBOUND: usize = 32;
@@ -357,7 +358,8 @@ impl Driver {
     fn push(&mut self, event: Event) {
         // An application that never reads has the state to look at.
         let message = matches!(event, Event::Message(_));
-        if self.discarding || (!message && self.inbound.len() >= MAX_EVENTS) {
+        let most = MAX_EVENTS + self.machine.window().0;
+        if self.discarding || (!message && self.inbound.len() >= most) {
             return;
         }
         if let Event::Message(message) = &event {

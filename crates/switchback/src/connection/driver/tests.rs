@@ -246,3 +246,21 @@ fn what_had_no_room_goes_when_there_is_room() {
         assert_eq!(bench.sent(), ["1"]);
     }
 }
+
+#[test]
+fn an_event_is_queued_behind_all_messages_that_a_peer_may_send_ahead() {
+    let config = Config::new();
+    let session = ServerSession::new(Instant::now(), config, SessionId::from_bytes([0; 16]));
+    let driver = &mut Bench::new(Machine::Server(Box::new(session))).driver;
+    let ahead = MAX_INBOUND + driver.machine.window().0;
+    for _ in 0..ahead {
+        driver.push(Event::Message(Message::from_static("")));
+    }
+    driver.push(Event::Reconnecting);
+    assert!(matches!(driver.inbound.back(), Some(Event::Reconnecting)));
+    // But not without end, for an application that never reads.
+    for _ in 0..10 * MAX_EVENTS {
+        driver.push(Event::Reconnecting);
+    }
+    assert!(driver.inbound.len() <= ahead + MAX_EVENTS);
+}
