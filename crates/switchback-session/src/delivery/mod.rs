@@ -188,7 +188,7 @@ impl Delivery {
         }
         if is_carrier && self.acks.is_worthwhile() && !self.closing.is_closing() {
             self.outbox.push_from(&mut more.by_ref().take(1));
-            if link.cursor.max(self.outbox.first()) <= self.outbox.last() {
+            if self.has_messages(link) {
                 self.acks.hurry();
             }
         }
@@ -277,12 +277,18 @@ impl Delivery {
         !link.is_even()
             || self.acks.is_due(now)
             || self.closing.is_closing()
-            || link.cursor.max(self.outbox.first()) <= self.outbox.last()
+            || self.has_messages(link)
+    }
+
+    /// Tells whether messages are kept that the link has not taken.
+    #[inline]
+    fn has_messages(&self, link: &Link) -> bool {
+        link.cursor.max(self.outbox.first()) <= self.outbox.last()
     }
 
     /// Ends the wait of `select` when something follows it, or its time has come.
     fn release_select(&self, now: Instant, link: &mut Link, is_carrier: bool) {
-        let messages = link.cursor.max(self.outbox.first()) <= self.outbox.last();
+        let messages = self.has_messages(link);
         let close = self.closing.is_closing() && !link.close_sent;
         let more = is_carrier && (messages || close || self.acks.is_due(now));
         if more || link.ping || link.pong {
