@@ -66,10 +66,7 @@ impl Inner {
             "/ws/echo" => self.websocket(&mut request, echo::websocket),
             "/ws/room" => {
                 let room = Arc::clone(&self.room);
-                self.websocket(&mut request, move |socket| {
-                    let queue = room.join_queue();
-                    member::run(socket, queue)
-                })
+                self.websocket(&mut request, move |socket| member::run(socket, room))
             }
             "/ws/publish" => {
                 let room = Arc::clone(&self.room);
@@ -85,7 +82,7 @@ impl Inner {
             "/poll/room" => {
                 let room = Arc::clone(&self.room);
                 let accept = |transport| {
-                    tokio::spawn(member::run(transport, room.join_queue()));
+                    tokio::spawn(member::run(transport, Arc::clone(&room)));
                 };
                 let response = self.polls.handle(request, accept).await;
                 response.map(|body| Either::Left(body.into()))
@@ -123,7 +120,7 @@ impl Inner {
             Ok(body) => body.to_bytes(),
             Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
         };
-        let reached = self.room.publish(&publish::message(body));
+        let reached = self.room.publish(publish::message(body));
         text(StatusCode::OK, reached.to_string())
     }
 

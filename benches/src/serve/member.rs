@@ -1,78 +1,27 @@
-//! A bare WebSocket or long-poll in the list: a bounded queue, and a task that writes it.
+//! A bare WebSocket or long-poll in the list, written by a task of its own.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use switchback::{Error, Message};
+use switchback::{Error, Run, Subscription};
 use switchback_core::Transport;
 
-use super::room::Outcome;
+use super::room::Room;
 
-/// How many messages wait for a client. They share their payloads.
-const CAPACITY: usize = 4096;
-
-#[derive(Debug, Default)]
-pub(super) struct Queue(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    messages: VecDeque<Message>,
-    waker: Option<Waker>,
-    closed: bool,
-}
-
-impl Queue {
-    pub(super) fn push(&self, message: &Message) -> Outcome {
-        let mut state = self.lock();
-        if state.closed {
-            return Outcome::Gone;
-        }
-        if state.messages.len() == CAPACITY {
-            return Outcome::Full;
-        }
-        state.messages.push_back(message.clone());
-        if let Some(waker) = state.waker.take() {
-            drop(state);
-            waker.wake();
-        }
-        Outcome::Sent
-    }
-
-    fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Message> {
-        let mut state = self.lock();
-        match state.messages.pop_front() {
-            Some(message) => Poll::Ready(message),
-            None => {
-                state.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-
-    fn close(&self) {
-        let mut state = self.lock();
-        state.closed = true;
-        state.messages = VecDeque::new();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Writes what is queued until the transport ends: all that waited in one flush.
-pub(super) async fn run<T: Transport>(mut transport: T, queue: Arc<Queue>) {
+/// Writes what is published until the transport ends: all that came meanwhile in one flush.
+pub(super) async fn run<T: Transport>(mut transport: T, room: Arc<Room>) {
+    let mut subscription = room.subscribe();
     let mut held = None;
-    let _ = poll_fn(|cx| poll(&mut transport, &queue, &mut held, cx)).await;
-    queue.close();
+    let work = poll_fn(|cx| poll(&mut transport, &room, &mut subscription, &mut held, cx));
+    let _ = work.await;
 }
 
 fn poll<T: Transport>(
     transport: &mut T,
-    queue: &Queue,
-    held: &mut Option<Message>,
+    room: &Room,
+    subscription: &mut Subscription,
+    held: &mut Option<Run>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), Error>> {
     // Also what answers pings and notices the end.
@@ -82,15 +31,19 @@ fn poll<T: Transport>(
         }
     }
     loop {
-        if let Some(message) = held {
-            ready!(transport.poll_send(cx, message))?;
+        if let Some(run) = held {
+            while let Some(message) = run.front() {
+                ready!(transport.poll_send(cx, message))?;
+                run.advance(1);
+            }
+            *held = None;
         }
-        *held = match queue.poll_pop(cx) {
-            Poll::Ready(message) => Some(message),
+        match subscription.poll_next(cx) {
+            Poll::Ready(Ok(run)) => *held = Some(run),
+            Poll::Ready(Err(lagged)) => room.note_dropped(lagged.missed()),
             Poll::Pending => break,
-        };
+        }
     }
-    *held = None;
     ready!(transport.poll_flush(cx))?;
     Poll::Pending
 }

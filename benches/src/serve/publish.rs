@@ -11,13 +11,11 @@ use super::room::Room;
 
 pub(super) async fn run(mut socket: WebSocket, room: Arc<Room>) {
     while let Ok(Some(message)) = socket.recv().await {
-        room.publish(&message.prepare());
+        room.publish(message);
     }
 }
 
-/// Makes a message for many of a body: text where it is text.
+/// Makes a message of a body: text where it is text.
 pub(super) fn message(body: Bytes) -> Message {
-    Message::text_from_bytes(body.clone())
-        .unwrap_or_else(|_| Message::binary(body))
-        .prepare()
+    Message::text_from_bytes(body.clone()).unwrap_or_else(|_| Message::binary(body))
 }

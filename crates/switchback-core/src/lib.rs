@@ -16,6 +16,7 @@
 //! assert_eq!(copy, hello);
 //! ```
 
+mod broadcast;
 mod close;
 mod error;
 mod ext;
@@ -24,6 +25,7 @@ mod limits;
 mod message;
 mod transport;
 
+pub use broadcast::{Broadcast, Lagged, Listener, Run, Subscription};
 pub use close::{CloseCode, CloseReason};
 pub use error::{Error, ErrorKind};
 pub use ext::{Close, Flush, Recv, Send, TransportExt};

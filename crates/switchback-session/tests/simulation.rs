@@ -53,6 +53,7 @@ fn nothing_is_lost_or_doubled() {
     assert!(total.resumed > runs / 10 && total.anew > runs / 100 && total.moved > runs / 100);
     assert!(total.unheard > runs / 1000 && total.told > runs / 1000);
     assert!(total.idle > runs / 50);
+    assert!(total.published > runs / 10);
     assert!(total.confirmed > runs / 1000);
 }
 

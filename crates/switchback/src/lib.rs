@@ -26,6 +26,7 @@ pub use self::serve::{serve, serve_connection};
 #[cfg(feature = "tls")]
 pub use self::tls::TlsAcceptor;
 pub use switchback_core::{
-    CloseCode, CloseReason, Error, ErrorKind, Limits, Message, MessageKind, TransportKind,
+    Broadcast, CloseCode, CloseReason, Error, ErrorKind, Lagged, Limits, Message, MessageKind, Run,
+    Subscription, TransportKind,
 };
 pub use switchback_session::Why;

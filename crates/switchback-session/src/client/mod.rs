@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use switchback_core::{CloseReason, Message};
+use switchback_core::{CloseReason, Message, Run};
 
 pub use config::ClientConfig;
 pub use event::{Action, ClientEvent, Failure, FailureWhy};
@@ -268,6 +268,25 @@ impl ClientSession {
                 self.delivery.transmit_next(now, link, message, take)
             }
             _ => Err(message),
+        }
+    }
+
+    /// Offers the messages of a run to `take`, as [`transmit_next`](Self::transmit_next) does with one:
+    /// until it returns `false`, or it is not their turn. Those that were taken are taken out of the
+    /// run.
+    #[inline]
+    pub fn transmit_run(
+        &mut self,
+        now: Instant,
+        attachment: u64,
+        run: &mut Run,
+        mut take: impl FnMut(&Message) -> bool,
+    ) {
+        if let Some(index) = self.position(attachment)
+            && self.current == Some(attachment)
+        {
+            let link = &mut self.links[index].link;
+            self.delivery.transmit_run(now, link, run, &mut take);
         }
     }
 

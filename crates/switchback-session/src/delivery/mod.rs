@@ -12,7 +12,7 @@ mod sent;
 
 use std::time::Instant;
 
-use switchback_core::Message;
+use switchback_core::{Message, Run};
 
 pub(crate) use ack::{ALONG_CLIENT, AckPolicy};
 pub(crate) use closing::Closing;
@@ -255,12 +255,7 @@ impl Delivery {
         message: Message,
         take: impl FnOnce(&Message) -> bool,
     ) -> Result<(), Message> {
-        let is_next = link.is_even()
-            && self.outbox.is_next(link.cursor)
-            && !self.acks.is_due(now)
-            && !self.acks.is_worthwhile()
-            && !self.closing.is_closing();
-        if !is_next || begins_with_escape(&message) || !take(&message) {
+        if !self.is_next(now, link) || begins_with_escape(&message) || !take(&message) {
             return Err(message);
         }
         self.outbox.push_sent(message);
@@ -268,6 +263,35 @@ impl Delivery {
         link.implied += 1;
         link.note_tx(now);
         Ok(())
+    }
+
+    /// Offers the messages of a run to `take`, as [`transmit_next`](Self::transmit_next) does with one,
+    /// and takes those out of it that were taken.
+    pub(crate) fn transmit_run(
+        &mut self,
+        now: Instant,
+        link: &mut Link,
+        run: &mut Run,
+        take: &mut impl FnMut(&Message) -> bool,
+    ) {
+        if self.is_next(now, link) {
+            let count = self.outbox.transmit_run(run, take) as u64;
+            if count > 0 {
+                link.cursor += count;
+                link.implied += count;
+                link.note_tx(now);
+            }
+        }
+    }
+
+    /// Tells whether a message that is sent now is the next on the link, and nothing is to go before it.
+    #[inline]
+    fn is_next(&self, now: Instant, link: &Link) -> bool {
+        link.is_even()
+            && self.outbox.is_next(link.cursor)
+            && !self.acks.is_due(now)
+            && !self.acks.is_worthwhile()
+            && !self.closing.is_closing()
     }
 
     /// Tells whether [`transmit`](Self::transmit) has anything to offer, if the link is the carrier:

@@ -1,10 +1,10 @@
 use std::collections::VecDeque;
 
-use switchback_core::Message;
+use switchback_core::{Message, Run};
 
 use super::sent::Sent;
 use crate::Config;
-use crate::frame::{escape, unescape};
+use crate::frame::{begins_with_escape, escape, unescape};
 
 /// What was sent and not yet acknowledged: the replay buffer.
 ///
@@ -121,6 +121,29 @@ impl Outbox {
     pub(crate) fn push_sent(&mut self, message: Message) {
         self.bytes += message.len();
         self.sent.push(message);
+    }
+
+    /// Offers the messages of a run, whose first would go at once, and keeps those that `take` takes:
+    /// until it refuses one, there is no room, or one has to be escaped. Returns how many it took.
+    #[inline]
+    pub(crate) fn transmit_run(
+        &mut self,
+        run: &mut Run,
+        take: &mut impl FnMut(&Message) -> bool,
+    ) -> usize {
+        let room = self.max_messages - self.sent.len();
+        let mut count = 0;
+        for message in run.iter().take(room) {
+            if self.bytes >= self.max_bytes || begins_with_escape(message) || !take(message) {
+                break;
+            }
+            self.bytes += message.len();
+            count += 1;
+        }
+        if count > 0 {
+            self.sent.push_run(run.split_to(count));
+        }
+        count
     }
 
     /// Gives back the memory that a burst needed, if nothing is kept. Not with each acknowledgement,

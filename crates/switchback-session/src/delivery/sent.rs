@@ -1,15 +1,18 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use switchback_core::{Message, MessageKind};
+use switchback_core::{Message, MessageKind, Run};
 
 /// Messages that were sent and may have to be sent again, which is rare.
 ///
 /// Small ones that nobody shares are copied, one behind the other, so that their own memory can
 /// serve the next messages at once: an acknowledgement then frees a hundred of them by moving an
-/// index, and the memory that was hot stays in use.
+/// index, and the memory that was hot stays in use. Those of a broadcast stay where they are, and
+/// are one entry however many they are.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
+    /// How many messages there are.
+    len: usize,
     entries: VecDeque<Entry>,
     /// The payloads of those that were copied, behind some that are forgotten.
     copies: Vec<u8>,
@@ -17,6 +20,7 @@ pub(super) struct Sent {
     forgotten: usize,
     /// The others.
     held: VecDeque<Message>,
+    runs: VecDeque<Run>,
 }
 
 /// Up to how many bytes a message is copied.
@@ -27,11 +31,12 @@ const KEPT: usize = 32;
 const KEPT_BYTES: usize = 2 * 1024;
 
 /// How a message is kept, in two bytes: many of them are looked at with each acknowledgement.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry(u16);
 
 impl Entry {
     const HELD: Self = Self(u16::MAX);
+    const RUN: Self = Self(u16::MAX - 1);
     const TEXT: u16 = 1 << 15;
 
     /// Returns the entry of a message of the length that is to be copied.
@@ -52,21 +57,21 @@ impl Entry {
         }
     }
 
-    /// How many bytes are copied; `None` where the message is held.
+    /// How many bytes are copied, of an entry that is one copied message.
     #[inline]
-    fn len(self) -> Option<usize> {
-        (self.0 != Self::HELD.0).then_some(usize::from(self.0 & !Self::TEXT))
+    fn len(self) -> usize {
+        usize::from(self.0 & !Self::TEXT)
     }
 }
 
 impl Sent {
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.len
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len == 0
     }
 
     #[inline]
@@ -79,32 +84,69 @@ impl Sent {
             Entry::HELD
         };
         self.entries.push_back(entry);
+        self.len += 1;
+    }
+
+    pub(super) fn push_run(&mut self, run: Run) {
+        self.len += run.len();
+        let run = match self.runs.back_mut() {
+            Some(last) if self.entries.back() == Some(&Entry::RUN) => last.append(run),
+            _ => Err(run),
+        };
+        if let Err(run) = run {
+            self.runs.push_back(run);
+            self.entries.push_back(Entry::RUN);
+        }
     }
 
     /// Returns the messages from an index on.
     pub(super) fn replay(&self, index: usize) -> impl Iterator<Item = Message> {
-        let (mut held, mut at) = self.position(index);
-        self.entries.range(index..).filter_map(move |entry| {
-            let Some(len) = entry.len() else {
-                held += 1;
-                return self.held.get(held - 1).cloned();
-            };
-            let payload = Bytes::copy_from_slice(self.copies.get(at..at + len)?);
-            at += len;
-            // What was text is text.
-            Message::from_bytes(entry.kind(), payload).ok()
+        let mut place = self.place(index);
+        self.entries.range(place.entries..).flat_map(move |entry| {
+            let (mut one, mut several) = (None, None);
+            match *entry {
+                Entry::HELD => {
+                    one = self.held.get(place.held).cloned();
+                    place.held += 1;
+                }
+                Entry::RUN => {
+                    several = self.runs.get(place.runs).cloned();
+                    let skipped = std::mem::take(&mut place.of_run);
+                    several.iter_mut().for_each(|run| run.advance(skipped));
+                    place.runs += 1;
+                }
+                copied => {
+                    let payload = self.copies.get(place.at..place.at + copied.len());
+                    place.at += copied.len();
+                    // What was text is text.
+                    one = payload.and_then(|payload| {
+                        let payload = Bytes::copy_from_slice(payload);
+                        Message::from_bytes(copied.kind(), payload).ok()
+                    });
+                }
+            }
+            one.into_iter().chain(several.into_iter().flatten())
         })
     }
 
     /// Forgets the first messages. Returns how many bytes they had.
     pub(super) fn forget(&mut self, count: usize) -> usize {
-        let (held, at) = self.position(count);
-        self.entries.drain(..count);
-        let copied = at - self.forgotten;
-        self.forgotten = at;
+        let place = self.place(count);
+        self.len -= count.min(self.len);
+        self.entries.drain(..place.entries);
+        let mut freed = place.at - self.forgotten;
+        self.forgotten = place.at;
         self.tidy();
-        let freed: usize = self.held.drain(..held).map(|message| message.len()).sum();
-        copied + freed
+        let held = self.held.drain(..place.held);
+        freed += held.map(|message| message.len()).sum::<usize>();
+        let runs = self.runs.drain(..place.runs);
+        freed += runs.map(|run| run.bytes()).sum::<usize>();
+        if let Some(run) = self.runs.front_mut().filter(|_| place.of_run > 0) {
+            let before = run.bytes();
+            run.advance(place.of_run);
+            freed += before - run.bytes();
+        }
+        freed
     }
 
     /// Uses the room of the forgotten copies again, once they are most of them: what is moved then is
@@ -121,19 +163,66 @@ impl Sent {
         self.entries.shrink_to(KEPT);
         self.copies.shrink_to(KEPT_BYTES);
         self.held.shrink_to(KEPT);
+        self.runs.shrink_to(KEPT);
     }
 
-    /// How many messages before an index are held, and where the copies of those from it on begin.
-    fn position(&self, index: usize) -> (usize, usize) {
-        let lens = || self.entries.range(..index).map(|entry| entry.len());
-        let held = lens().filter(Option::is_none).count();
-        (held, self.forgotten + lens().flatten().sum::<usize>())
+    /// Where the message of an index is, or the end.
+    fn place(&self, index: usize) -> Place {
+        let mut place = Place {
+            at: self.forgotten,
+            ..Place::default()
+        };
+        let mut left = index;
+        for entry in &self.entries {
+            if left == 0 {
+                break;
+            }
+            let mut messages = 1;
+            match *entry {
+                Entry::HELD => place.held += 1,
+                Entry::RUN => {
+                    messages = self.runs.get(place.runs).map_or(0, Run::len);
+                    if messages > left {
+                        place.of_run = left;
+                        break;
+                    }
+                    place.runs += 1;
+                }
+                copied => place.at += copied.len(),
+            }
+            left -= messages;
+            place.entries += 1;
+        }
+        place
     }
+}
+
+/// What is before a message.
+#[derive(Default)]
+struct Place {
+    entries: usize,
+    held: usize,
+    runs: usize,
+    /// Of the run that the message is in.
+    of_run: usize,
+    /// Bytes of copies, the forgotten ones included.
+    at: usize,
 }
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use switchback_core::{Broadcast, Subscription};
+
     use super::*;
+
+    fn next(subscription: &mut Subscription) -> Run {
+        match subscription.poll_next(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(run) => run.unwrap(),
+            Poll::Pending => panic!("nothing was published"),
+        }
+    }
 
     /// Whatever is sent, replayed and forgotten in turn: what is left is what a plain list has.
     #[test]
@@ -141,6 +230,8 @@ mod tests {
         let sizes = [0, 1, 125, 512, 513, 2000];
         let mut sent = Sent::default();
         let mut model = VecDeque::new();
+        let broadcast = Broadcast::new();
+        let mut subscription = broadcast.subscribe();
         for round in 0_usize..400 {
             for n in 0..round % 7 {
                 let payload = "x".repeat(sizes[(round + n) % sizes.len()]);
@@ -152,7 +243,15 @@ mod tests {
                 sent.push(message.clone());
                 model.push_back(message);
             }
-            let count = (round * 3 % 6).min(model.len());
+            for n in 0..round % 5 {
+                broadcast.publish("y".repeat(n));
+                if n % 2 == 0 {
+                    let run = next(&mut subscription);
+                    model.extend(run.clone());
+                    sent.push_run(run);
+                }
+            }
+            let count = (round * 3 % 11).min(model.len());
             let bytes: usize = model.drain(..count).map(|message| message.len()).sum();
             assert_eq!(sent.forget(count), bytes);
             assert_eq!(
@@ -182,5 +281,24 @@ mod tests {
             "{}",
             sent.copies.capacity()
         );
+    }
+
+    #[test]
+    fn what_was_published_one_by_one_is_one_entry() {
+        let broadcast = Broadcast::new();
+        let mut subscription = broadcast.subscribe();
+        let mut sent = Sent::default();
+        for _ in 0..64 {
+            broadcast.publish("x");
+            sent.push_run(next(&mut subscription));
+        }
+        assert_eq!(
+            (sent.len(), sent.entries.len(), sent.runs.len()),
+            (64, 1, 1)
+        );
+        assert_eq!(sent.forget(60), 60);
+        assert_eq!((sent.len(), sent.replay(1).count()), (4, 3));
+        assert_eq!(sent.forget(4), 4);
+        assert!(sent.is_empty() && sent.runs.is_empty() && sent.entries.is_empty());
     }
 }

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use switchback_core::{CloseCode, CloseReason, Message};
+use switchback_core::{CloseCode, CloseReason, Message, Run};
 
 pub use event::{Refused, ServerEvent};
 pub use remains::{Gone, Remains};
@@ -351,6 +351,25 @@ impl ServerSession {
                 self.delivery.transmit_next(now, link, message, take)
             }
             _ => Err(message),
+        }
+    }
+
+    /// Offers the messages of a run to `take`, as [`transmit_next`](Self::transmit_next) does with one:
+    /// until it returns `false`, or it is not their turn. Those that were taken are taken out of the
+    /// run.
+    #[inline]
+    pub fn transmit_run(
+        &mut self,
+        now: Instant,
+        attachment: u64,
+        run: &mut Run,
+        mut take: impl FnMut(&Message) -> bool,
+    ) {
+        if let Some(index) = self.position(attachment)
+            && self.carrier == Some(attachment)
+        {
+            let link = &mut self.links[index];
+            self.delivery.transmit_run(now, link, run, &mut take);
         }
     }
 

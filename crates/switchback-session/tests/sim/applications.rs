@@ -1,9 +1,13 @@
 //! The applications on both ends, and what they are promised.
 
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
 use switchback_core::{CloseCode, CloseReason, Message};
 use switchback_session::{ClientEvent, ClosedBy, Why};
 
-use super::world::{End, Event, World, conn_index};
+use super::network::Taken;
+use super::world::{End, Event, Served, World, conn_index};
 
 /// The largest message, in bytes.
 pub(super) const MAX_MESSAGE: usize = 600;
@@ -224,5 +228,38 @@ impl World {
             let down = &self.sessions[peer].down;
             assert!(down.is_complete(), "{:?}", down.counts());
         }
+    }
+}
+
+impl Served {
+    /// Publishes what is to be sent, and has the transport take what it may of that. Returns how much
+    /// it took.
+    pub(super) fn publish(&mut self, now: Instant, attachment: u64, taken: &mut Taken) -> u64 {
+        if self.lost || self.session.is_closing() {
+            return 0;
+        }
+        let mut left = std::mem::take(&mut self.backlog);
+        for message in &left {
+            self.broadcast.publish(message.clone());
+        }
+        let mut count = 0;
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(run) = self.subscription.poll_next(&mut cx) {
+            let mut run = run.unwrap();
+            let before = run.len();
+            let take = |message: &Message| taken.take(message);
+            self.session.transmit_run(now, attachment, &mut run, take);
+            for message in left.drain(..before - run.len()) {
+                self.down.sent(message);
+                count += 1;
+            }
+            if !run.is_empty() {
+                break;
+            }
+        }
+        // It reads on behind what nobody took, which is sent otherwise.
+        while self.subscription.poll_next(&mut cx).is_ready() {}
+        self.backlog = left;
+        count
     }
 }

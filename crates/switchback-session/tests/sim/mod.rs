@@ -19,6 +19,7 @@ impl AddAssign for Stats {
         self.anew += other.anew;
         self.told += other.told;
         self.confirmed += other.confirmed;
+        self.published += other.published;
         self.moved += other.moved;
         self.unheard += other.unheard;
         self.closed += other.closed;

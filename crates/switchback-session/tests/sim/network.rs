@@ -333,6 +333,10 @@ impl World {
             while self.conns[conn].at_server == End::Live && self.conns[conn].down.room() > 0 {
                 let index = self.conns[conn].served.unwrap();
                 let mut taken = self.taking(self.conns[conn].down.room());
+                if self.rng.percent(30) {
+                    let served = &mut self.sessions[index];
+                    self.stats.published += served.publish(self.now, attachment(conn), &mut taken);
+                }
                 let session = &mut self.sessions[index].session;
                 session.transmit(self.now, attachment(conn), |m| taken.take(m));
                 if taken.messages.is_empty() {
@@ -361,13 +365,13 @@ impl World {
 }
 
 /// What a transport took.
-struct Taken {
+pub(super) struct Taken {
     room: usize,
     messages: Vec<Message>,
 }
 
 impl Taken {
-    fn take(&mut self, message: &Message) -> bool {
+    pub(super) fn take(&mut self, message: &Message) -> bool {
         let room = self.messages.len() < self.room;
         if room {
             self.messages.push(message.clone());

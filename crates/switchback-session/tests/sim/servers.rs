@@ -1,6 +1,6 @@
 //! The servers: a map of sessions each.
 
-use switchback_core::{CloseCode, CloseReason};
+use switchback_core::{Broadcast, CloseCode, CloseReason};
 use switchback_session::{ClosedBy, Hello, Refused, ServerEvent, ServerSession, SessionId, Why};
 
 use super::oracle::Stream;
@@ -77,8 +77,11 @@ impl World {
     }
 
     pub(super) fn serve(&mut self, server: usize, session: ServerSession) -> usize {
+        let broadcast = Broadcast::new();
         self.sessions.push(Served {
             session,
+            subscription: broadcast.subscribe(),
+            broadcast,
             lost: false,
             server,
             down: Stream::default(),

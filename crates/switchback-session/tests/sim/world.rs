@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-use switchback_core::{CloseCode, CloseReason, Message, TransportKind};
+use switchback_core::{Broadcast, CloseCode, CloseReason, Message, Subscription, TransportKind};
 use switchback_session::{ClientConfig, ClientSession, ClosedBy, Config, Hello, ServerSession};
 
 use super::applications::MAX_MESSAGE;
@@ -59,6 +59,9 @@ pub(super) struct Served {
     /// What the client sent in the session that belongs to this one, once the client has left it.
     pub(super) up: Option<Stream>,
     pub(super) backlog: Vec<Message>,
+    /// Where some of the backlog is published, and what reads it.
+    pub(super) broadcast: Broadcast,
+    pub(super) subscription: Subscription,
     pub(super) closed: Option<ClosedBy>,
     /// The lowest number of an attachment that may live or come.
     pub(super) floor: u64,
@@ -119,6 +122,8 @@ pub(crate) struct Stats {
     pub(crate) told: u64,
     /// Closes that the client learnt of from what remained of the session.
     pub(crate) confirmed: u64,
+    /// Messages that were published, and taken at once.
+    pub(crate) published: u64,
     pub(crate) moved: u64,
     pub(crate) unheard: u64,
     pub(crate) closed: u64,

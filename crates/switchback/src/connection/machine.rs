@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use switchback_core::{CloseReason, Message};
+use switchback_core::{CloseReason, Message, Run};
 use switchback_session::{ClientSession, ProtocolError, Remains, ServerSession};
 
 use super::outbox::OVERHEAD;
@@ -75,6 +75,22 @@ impl Machine {
             Self::Server(session) => session.transmit_from(now, attachment, messages, take),
             Self::Client(session) => session.transmit_from(now, attachment, messages, take),
             Self::Plain(plain) => plain.transmit(messages, take),
+        }
+    }
+
+    /// Offers the messages of a run to `take` at once, until it refuses, or it is not their turn.
+    #[inline]
+    pub(crate) fn transmit_run(
+        &mut self,
+        now: Instant,
+        attachment: u64,
+        run: &mut Run,
+        take: impl FnMut(&Message) -> bool,
+    ) {
+        match self {
+            Self::Server(session) => session.transmit_run(now, attachment, run, take),
+            Self::Client(session) => session.transmit_run(now, attachment, run, take),
+            Self::Plain(plain) => plain.transmit_run(run, take),
         }
     }
 

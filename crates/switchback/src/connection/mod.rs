@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{HeaderMap, Uri};
-use switchback_core::{CloseCode, CloseReason, Error, Message, TransportKind};
+use switchback_core::{Broadcast, CloseCode, CloseReason, Error, Message, TransportKind};
 
 use self::batch::Batch;
 pub(crate) use self::driver::Driver;
@@ -152,6 +152,29 @@ impl Connection {
     /// Returns a handle for sending from other tasks, as broadcasts do.
     pub fn sender(&self) -> Sender {
         Sender::new(self.shared.clone())
+    }
+
+    /// Sends everything that is published on a broadcast from now on, until the connection ends or
+    /// [unsubscribes](Self::unsubscribe). Does nothing if it has subscribed.
+    ///
+    /// What is published before a message is sent goes before it, and the other way round, as seen from
+    /// one task. Messages of different broadcasts have no order among each other. A message larger than [`max_message_size`](crate::Limits::max_message_size) is sent all
+    /// the same. While the connection reconnects, or its peer does not read, nothing is read of the
+    /// broadcast. One that is then found further behind than the broadcast [keeps](crate::Broadcast::with_capacity) ends with an error of
+    /// kind [`Full`](crate::ErrorKind::Full) and code 4003, slow consumer, and its client
+    /// [starts anew](crate::Event::StartedAnew).
+    ///
+    /// # Errors
+    ///
+    /// The connection is closed, or has subscribed to 1,024 broadcasts.
+    pub fn subscribe(&self, broadcast: &Broadcast) -> Result<(), Error> {
+        self.shared.subscribe(broadcast)
+    }
+
+    /// Sends no more of a broadcast than what was published by now. Returns whether the connection had
+    /// subscribed.
+    pub fn unsubscribe(&self, broadcast: &Broadcast) -> bool {
+        self.shared.unsubscribe(broadcast)
     }
 
     /// Closes the connection: what was sent is delivered first, then the peer is told why and confirms.

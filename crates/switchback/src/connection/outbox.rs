@@ -18,6 +18,8 @@ pub(crate) struct Outbox {
     queued: AtomicBool,
     /// Nothing is taken any more.
     closed: AtomicBool,
+    /// Broadcasts are to be asked for what goes before a message.
+    subscribed: AtomicBool,
     limits: Bounds,
     /// Told when the queue falls below the soft limit, or closes.
     pub(super) room: Notify,
@@ -68,6 +70,7 @@ impl Outbox {
             },
             queued: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            subscribed: AtomicBool::new(false),
             state: Mutex::default(),
             room: Notify::new(),
         }
@@ -127,6 +130,17 @@ impl Outbox {
     /// Tells whether messages are queued that were not taken.
     pub(crate) fn is_queued(&self) -> bool {
         self.queued.load(Ordering::Relaxed)
+    }
+
+    /// The connection is about to subscribe to a broadcast.
+    pub(crate) fn subscribe(&self) {
+        self.subscribed.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells whether the connection may have subscribed to a broadcast.
+    #[inline]
+    pub(crate) fn is_subscribed(&self) -> bool {
+        self.subscribed.load(Ordering::Relaxed)
     }
 
     /// Tells whether nothing is taken any more.

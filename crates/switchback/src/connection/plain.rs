@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use switchback_core::{CloseReason, Message};
+use switchback_core::{CloseReason, Message, Run};
 
 use super::outbox::cost;
 
@@ -91,6 +91,14 @@ impl Plain {
             return Ok(());
         }
         Err(message)
+    }
+
+    /// Offers the messages of a run to `take` at once, until it refuses, where it is their turn.
+    pub(super) fn transmit_run(&mut self, run: &mut Run, mut take: impl FnMut(&Message) -> bool) {
+        if self.has_room() && self.queue.is_empty() {
+            let taken = run.iter().take_while(|message| take(message)).count();
+            run.advance(taken);
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

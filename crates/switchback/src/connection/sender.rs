@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use switchback_core::{CloseReason, Error, ErrorKind, Message};
+use switchback_core::{Broadcast, CloseReason, Error, ErrorKind, Message};
 
 use super::Shared;
 
@@ -36,6 +36,22 @@ impl Sender {
     /// As [`Connection::send`](crate::Connection::send).
     pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.0.send(message.into()).await
+    }
+
+    /// Sends everything that is published on a broadcast from now on, as
+    /// [`Connection::subscribe`](crate::Connection::subscribe) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::subscribe`](crate::Connection::subscribe).
+    pub fn subscribe(&self, broadcast: &Broadcast) -> Result<(), Error> {
+        self.0.subscribe(broadcast)
+    }
+
+    /// Sends no more of a broadcast than what was published by now. Returns whether the connection had
+    /// subscribed.
+    pub fn unsubscribe(&self, broadcast: &Broadcast) -> bool {
+        self.0.unsubscribe(broadcast)
     }
 
     /// Begins to close the connection; its owner sees the end.

@@ -3,7 +3,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use switchback_core::{CloseReason, Error, ErrorKind, Message, Transport, TransportKind};
+use switchback_core::{
+    Broadcast, CloseReason, Error, ErrorKind, Message, Transport, TransportKind,
+};
 use switchback_session::Remains;
 use tokio::sync::watch;
 
@@ -199,7 +201,9 @@ impl Shared {
         }
         let now = timed.now;
         let mut cx = Context::from_waker(&self.task);
-        if self.outbox.is_queued() && !timed.driver.transmit_short(&mut cx, now, &self.outbox) {
+        if timed.driver.has_sent(&self.outbox)
+            && !timed.driver.transmit_short(&mut cx, now, &self.outbox)
+        {
             return Received::Other;
         }
         let received = timed.driver.recv_short(&mut cx, now, batch);
@@ -247,6 +251,9 @@ impl Shared {
         let Ok(mut timed) = self.driver.try_lock() else {
             return Ok(Some(message));
         };
+        if timed.driver.read_ahead(&self.outbox) {
+            return Ok(Some(message));
+        }
         let done = if timed.short {
             if !timed.driver.is_behind() {
                 timed.now = Instant::now();
@@ -291,7 +298,10 @@ impl Shared {
 
     /// Gives the message back while there is no room below the soft limit.
     fn push_soft(&self, message: Message) -> Result<Option<Message>, SendError> {
-        match self.outbox.push(message, Bound::Soft) {
+        let ahead = self.read_ahead();
+        let pushed = self.outbox.push(message, Bound::Soft);
+        drop(ahead);
+        match pushed {
             Ok(first) => {
                 self.tell(first);
                 Ok(None)
@@ -306,7 +316,10 @@ impl Shared {
     /// Queues a message if there is room below the hard limit, and tells as [`send`](Self::send) does.
     pub(super) fn enqueue(&self, message: Message) -> Result<(), SendError> {
         let message = self.check_size(message)?;
-        match self.outbox.push(message, Bound::Hard) {
+        let ahead = self.read_ahead();
+        let pushed = self.outbox.push(message, Bound::Hard);
+        drop(ahead);
+        match pushed {
             Ok(first) => {
                 self.tell(first);
                 Ok(())
@@ -319,6 +332,27 @@ impl Shared {
                 Err(SendError::new(message, kind.into()))
             }
         }
+    }
+
+    /// What was published before a message is sent goes before it, and what is published afterwards
+    /// does not: nobody reads until the message is in the outbox, and the lock is released.
+    #[inline]
+    fn read_ahead(&self) -> Option<MutexGuard<'_, Timed>> {
+        self.outbox.is_subscribed().then(|| {
+            let mut timed = self.peek();
+            timed.driver.read_ahead(&self.outbox);
+            timed
+        })
+    }
+
+    /// Sends what is published from now on.
+    pub(super) fn subscribe(&self, broadcast: &Broadcast) -> Result<(), Error> {
+        self.outbox.subscribe();
+        self.with_driver(|driver| driver.subscribe(broadcast, self.waker.clone()))
+    }
+
+    pub(super) fn unsubscribe(&self, broadcast: &Broadcast) -> bool {
+        self.with_driver(|driver| driver.unsubscribe(broadcast, &self.outbox))
     }
 
     /// Calls for a drive with the first message that is queued. Those behind it go with it.
@@ -348,7 +382,7 @@ impl Shared {
         self.outbox.close(false);
         let mut timed = self.lock();
         let now = Instant::now();
-        timed.driver.close(now, why);
+        timed.driver.close(now, why, &self.outbox);
         self.drive_for_others(timed, now);
         self.waker.nudge();
     }

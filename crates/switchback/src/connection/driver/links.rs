@@ -191,6 +191,9 @@ impl Driver {
         outbox: &Outbox,
     ) -> Step {
         self.transmit_staged(cx, now, index, outbox);
+        if self.staged.is_empty() && self.subscribed {
+            self.transmit_published(cx, now, index, outbox);
+        }
         let link = &mut self.links[index];
         if !self.readable && link.failed.is_none() {
             return Step::Drained;

@@ -2,6 +2,7 @@
 
 mod decide;
 mod links;
+mod published;
 mod short;
 
 use std::collections::VecDeque;
@@ -15,6 +16,7 @@ use switchback_core::{
 use switchback_session::{ClosedBy, Entropy, Failure, Hello, Refused};
 
 use self::links::Link;
+use self::published::Published;
 pub(super) use self::short::Received;
 use super::machine::{Machine, PLAIN};
 use super::outbox::{OVERHEAD, Outbox, cost, drain};
@@ -36,6 +38,8 @@ pub(crate) struct Driver {
     full: bool,
     /// The application went away.
     discarding: bool,
+    /// The application has subscribed to a broadcast at some time.
+    subscribed: bool,
     /// A transport was open at some time.
     pub(super) opened: bool,
     /// What the endpoint does about a change of the session.
@@ -46,6 +50,8 @@ pub(crate) struct Driver {
     links: Vec<Link>,
     /// Taken out of the outbox and not numbered yet.
     staged: VecDeque<Message>,
+    /// Goes behind what is staged, and before what is in the outbox.
+    published: Published,
     /// What the application has not taken.
     inbound: VecDeque<Event>,
     inbound_bytes: usize,
@@ -89,7 +95,9 @@ impl Driver {
             inbound_limit,
             full: false,
             discarding: false,
+            subscribed: false,
             staged: VecDeque::new(),
+            published: Published::default(),
             deferred: 0,
             readable: true,
             state: State::Connecting,
@@ -244,8 +252,13 @@ impl Driver {
         Ok(())
     }
 
+    /// Tells whether nothing is before what is in the outbox.
+    fn is_unstaged(&self) -> bool {
+        self.staged.is_empty() && self.published.is_empty()
+    }
+
     fn takes_messages(&self) -> bool {
-        self.staged.is_empty() && self.closing.is_none() && self.end.is_none()
+        self.is_unstaged() && self.closing.is_none() && self.end.is_none()
     }
 
     /// Tells whether writing may wait for more that the application sends: replies to several
@@ -288,13 +301,12 @@ impl Driver {
             self.machine.handle_timeout(now);
         }
         for round in 0.. {
-            if self.staged.is_empty() {
-                outbox.take(&mut self.staged);
-            }
+            self.stage(outbox);
             let mut again = self.decide(now, outbox);
             again |= self.dial(cx, now);
             again |= self.work_links(cx, now, outbox);
             again |= self.stow(now, outbox);
+            again |= self.judge_lag(now);
             again |= self.machine.has_events();
             if !again && self.flush(cx) {
                 break;
@@ -303,6 +315,13 @@ impl Driver {
                 cx.waker().wake_by_ref();
                 break;
             }
+        }
+    }
+
+    /// Takes what others have sent, if nothing is before it.
+    fn stage(&mut self, outbox: &Outbox) {
+        if self.staged.is_empty() {
+            self.published.take_sent(outbox, &mut self.staged);
         }
     }
 
@@ -317,7 +336,11 @@ impl Driver {
                 outbox.release(released);
             }
         }
-        let empty = self.staged.is_empty() && !outbox.is_queued();
+        let mut stowed = released > 0;
+        if self.closing.is_some() && self.staged.is_empty() {
+            stowed |= self.stow_published();
+        }
+        let empty = self.is_unstaged() && !outbox.is_queued();
         let closing = self.closing.take_if(|(_, by)| empty || *by <= now);
         let closes = closing.is_some();
         if let Some((why, _)) = closing {
@@ -326,8 +349,14 @@ impl Driver {
             self.machine.close(now, why, None);
             outbox.close(true);
             self.staged.clear();
+            self.forget_published();
         }
-        released > 0 || closes
+        if self.subscribed && self.end.is_some() {
+            self.forget_published();
+        }
+        // There is more to stage.
+        let more = self.staged.is_empty() && self.published.is_sent_next(outbox);
+        stowed || closes || more
     }
 
     /// The application is slow: the peer gets no acknowledgement, and so stops sending.
@@ -369,8 +398,9 @@ impl Driver {
     }
 
     /// Delivers what was sent, then ends. The first reason counts.
-    pub(super) fn close(&mut self, now: Instant, why: CloseReason) {
+    pub(super) fn close(&mut self, now: Instant, why: CloseReason, outbox: &Outbox) {
         self.remember();
+        self.end_subscriptions(outbox);
         if self.end.is_none() {
             self.closing.get_or_insert((why, now + DRAIN_TIMEOUT));
         }

@@ -148,6 +148,12 @@ impl Driver {
         Ok(done && self.is_well())
     }
 
+    /// Tells whether somebody else may have something to send.
+    #[inline]
+    pub(in crate::connection) fn has_sent(&self, outbox: &Outbox) -> bool {
+        self.subscribed || outbox.is_queued()
+    }
+
     /// Gives the transport what others have sent. `false`: there was no room for all of it, and the
     /// long way is to be gone.
     pub(in crate::connection) fn transmit_short(
@@ -156,11 +162,23 @@ impl Driver {
         now: Instant,
         outbox: &Outbox,
     ) -> bool {
-        outbox.take(&mut self.staged);
-        self.transmit_staged(cx, now, 0, outbox);
-        // They are to be flushed, with the replies to what is read now.
-        self.deferred += 1;
-        self.staged.is_empty()
+        loop {
+            if self.published.is_sent_next(outbox) {
+                self.stage(outbox);
+                self.transmit_staged(cx, now, 0, outbox);
+                // They are to be flushed, with the replies to what is read now.
+                self.deferred += 1;
+            }
+            if !self.staged.is_empty() {
+                return false;
+            }
+            if self.subscribed && !self.transmit_published(cx, now, 0, outbox) {
+                return false;
+            }
+            if !self.published.is_sent_next(outbox) {
+                return true;
+            }
+        }
     }
 
     /// Writes what is left to write before the application waits. `false`: the long way is to be

@@ -115,7 +115,7 @@ impl Bench {
 
     fn close(&mut self, code: u16) {
         let why = CloseReason::new(CloseCode::new(code).unwrap(), "");
-        self.driver.close(self.now, why);
+        self.driver.close(self.now, why, &self.outbox);
         self.outbox.close(false);
         self.drive();
     }
