@@ -74,29 +74,33 @@ impl fmt::Debug for Sender {
 }
 
 /// A message that was not sent, and why.
-pub struct SendError {
+// One pointer, so that what `send` returns goes through registers.
+pub struct SendError(Box<Unsent>);
+
+struct Unsent {
     message: Message,
     error: Error,
 }
 
 impl SendError {
+    #[cold]
     pub(super) fn new(message: Message, error: Error) -> Self {
-        Self { message, error }
+        Self(Box::new(Unsent { message, error }))
     }
 
     /// Tells whether the queue was full. Any other failure means that this message will never go.
     pub fn is_full(&self) -> bool {
-        self.error.kind() == ErrorKind::Full
+        self.0.error.kind() == ErrorKind::Full
     }
 
     /// Gives the message back.
     pub fn into_message(self) -> Message {
-        self.message
+        self.0.message
     }
 
     /// Returns why it was not sent.
     pub fn error(&self) -> &Error {
-        &self.error
+        &self.0.error
     }
 }
 
@@ -109,18 +113,32 @@ impl fmt::Display for SendError {
 /// The display text and its cause, because that is what a `main` that returns the error prints.
 impl fmt::Debug for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}: {:?}", self.error)
+        write!(f, "{self}: {:?}", self.0.error)
     }
 }
 
 impl std::error::Error for SendError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
+        Some(&self.0.error)
     }
 }
 
 impl From<SendError> for Error {
     fn from(error: SendError) -> Self {
-        error.error
+        error.0.error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+    use std::task::Poll;
+
+    use super::*;
+
+    /// Larger, each result of `send` would go through memory, in two writes and one read of both.
+    #[test]
+    fn a_result_fits_into_two_registers() {
+        assert!(size_of::<Poll<Result<(), SendError>>>() <= 2 * size_of::<usize>());
     }
 }
