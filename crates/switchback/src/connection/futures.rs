@@ -43,19 +43,26 @@ impl Future for NextEvent<'_> {
 
 pub(super) struct Recv<'a>(pub(super) Wait<'a>);
 
-impl Future for Recv<'_> {
-    type Output = Result<Option<Message>, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(message) = self.0.connection.batch.pop() {
-            return Poll::Ready(Ok(Some(message)));
-        }
+impl Recv<'_> {
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
         loop {
             match ready!(self.0.poll(cx))? {
                 Some(Event::Message(message)) => return Poll::Ready(Ok(Some(message))),
                 Some(_) => {}
                 None => return Poll::Ready(Ok(None)),
             }
+        }
+    }
+}
+
+impl Future for Recv<'_> {
+    type Output = Result<Option<Message>, Error>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.0.connection.batch.pop() {
+            Some(message) => Poll::Ready(Ok(Some(message))),
+            None => self.poll_more(cx),
         }
     }
 }
@@ -114,30 +121,33 @@ impl<'a> Sending<'a> {
     }
 }
 
+impl Sending<'_> {
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        match self {
+            Self::Begun { .. } => Poll::Ready(Ok(())),
+            Self::Waiting(future) => future.as_mut().poll(cx),
+        }
+    }
+}
+
 impl Future for Sending<'_> {
     type Output = Result<(), SendError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            match &mut *self {
-                Self::Begun {
-                    shared,
-                    message,
-                    more,
-                } => {
-                    let (shared, more) = (*shared, *more);
-                    let Some(message) = message.take() else {
-                        return Poll::Ready(Ok(()));
-                    };
-                    match shared.send_past_outbox(message, more)? {
-                        None => return Poll::Ready(Ok(())),
-                        Some(message) => {
-                            *self = Self::Waiting(Box::pin(shared.send_own(message)));
-                        }
-                    }
-                }
-                Self::Waiting(future) => return future.as_mut().poll(cx),
+        if let Self::Begun {
+            shared,
+            message,
+            more,
+        } = &mut *self
+            && let Some(message) = message.take()
+        {
+            let shared = *shared;
+            match shared.send_past_outbox(message, *more)? {
+                None => return Poll::Ready(Ok(())),
+                Some(message) => *self = Self::Waiting(Box::pin(shared.send_own(message))),
             }
         }
+        self.poll_waiting(cx)
     }
 }
