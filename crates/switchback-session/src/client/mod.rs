@@ -21,8 +21,7 @@ pub use config::ClientConfig;
 pub use event::{Action, ClientEvent, Failure, FailureWhy};
 pub use probation::Memory;
 
-use crate::delivery::Delivery;
-use crate::frame::begins_with_escape;
+use crate::delivery::{Delivery, Tally};
 use crate::{ClosedBy, Entropy, ProtocolError, SessionId, Token};
 use attachment::{Attachment, Role};
 use choice::Choice;
@@ -166,17 +165,25 @@ impl ClientSession {
         }
     }
 
-    /// A message came that is most likely for the application, and the next: what
-    /// [`receive`](Self::receive) does with most messages, in a few steps. `true`: it is to be passed on.
-    /// `false`: nothing has changed, and it is to be given to [`receive`](Self::receive).
+    /// Tells whether the messages that come on an attachment may be counted in a [`Tally`]; see
+    /// [`ServerSession::may_tally`](crate::ServerSession::may_tally).
     #[inline]
-    pub fn receive_next(&mut self, now: Instant, attachment: u64, message: &Message) -> bool {
+    pub fn may_tally(&self, attachment: u64) -> bool {
         self.position(attachment).is_some_and(|index| {
-            let Attachment { link, role, .. } = &mut self.links[index];
-            *role != Role::Opening
-                && !begins_with_escape(message)
-                && self.delivery.receive_next(now, link, message.len())
+            let Attachment { link, role, .. } = &self.links[index];
+            *role != Role::Opening && self.delivery.may_tally(link)
         })
+    }
+
+    /// Messages came on an attachment where [they may be counted](Self::may_tally), and were passed on.
+    #[inline]
+    pub fn receive_tally(&mut self, now: Instant, attachment: u64, tally: Tally) {
+        if let Some(index) = self.position(attachment)
+            && !tally.is_empty()
+        {
+            let link = &mut self.links[index].link;
+            self.delivery.receive_tally(now, link, tally);
+        }
     }
 
     /// A message came from the transport of an attachment. Returns it if it is for the application:

@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant};
 
+use super::Tally;
 use crate::Config;
 
 /// When to acknowledge (`docs/protocol.md`, 3.4).
@@ -57,12 +58,12 @@ impl Acks {
         self.policy = policy;
     }
 
-    /// A message came. Those that were received before count too: that they are replayed means
+    /// Messages came. Those that were received before count too: that they are replayed means
     /// that the peer does not have the acknowledgement.
     #[inline]
-    pub(crate) fn count(&mut self, now: Instant, bytes: usize) {
-        self.messages += 1;
-        self.bytes += bytes as u64;
+    pub(crate) fn count(&mut self, now: Instant, tally: Tally) {
+        self.messages += tally.messages;
+        self.bytes += tally.bytes;
         if self.messages >= self.policy.messages || self.bytes >= self.policy.bytes {
             self.due = true;
         } else if self.at.is_none() && !self.due {

@@ -18,10 +18,10 @@ impl Inbox {
         Ok(number == expected)
     }
 
-    /// The next message was received.
+    /// The next messages, so many, were received.
     #[inline]
-    pub(crate) fn advance(&mut self) {
-        self.received += 1;
+    pub(crate) fn advance(&mut self, messages: u64) {
+        self.received += messages;
     }
 
     /// Returns the number of the last message received.

@@ -9,6 +9,7 @@ mod inbox;
 mod link;
 mod outbox;
 mod sent;
+mod tally;
 
 use std::time::Instant;
 
@@ -18,6 +19,7 @@ pub(crate) use ack::{ALONG_CLIENT, AckPolicy};
 pub(crate) use closing::Closing;
 pub(crate) use link::Link;
 use link::Select;
+pub use tally::Tally;
 
 use crate::frame::begins_with_escape;
 use crate::{Close, Config, Control, Ended, ProtocolError};
@@ -89,18 +91,20 @@ impl Delivery {
         Ok(())
     }
 
-    /// The next message of the application, of so many bytes, came on a link of a session that is not
-    /// closing: the short way. `false`: something is different, and nothing has changed.
+    /// Tells whether messages of the application that come on a link are the next, and the session is
+    /// not closing: the short way.
     #[inline]
-    pub(crate) fn receive_next(&mut self, now: Instant, link: &mut Link, bytes: usize) -> bool {
-        let short = !self.closing.is_closing() && matches!(self.inbox.peek(link.rx), Ok(true));
-        if short {
-            link.note_rx(now);
-            link.rx += 1;
-            self.inbox.advance();
-            self.acks.count(now, bytes);
-        }
-        short
+    pub(crate) fn may_tally(&self, link: &Link) -> bool {
+        !self.closing.is_closing() && matches!(self.inbox.peek(link.rx), Ok(true))
+    }
+
+    /// Messages of the application came on a link where [they may be counted](Self::may_tally).
+    #[inline]
+    pub(crate) fn receive_tally(&mut self, now: Instant, link: &mut Link, tally: Tally) {
+        link.note_rx(now);
+        link.rx += tally.messages;
+        self.inbox.advance(tally.messages);
+        self.acks.count(now, tally);
     }
 
     /// A message of the application, of so many bytes, came on a link. `false`: it came before.
@@ -112,13 +116,13 @@ impl Delivery {
     ) -> Result<bool, ProtocolError> {
         let is_new = self.inbox.peek(link.rx)?;
         if is_new {
-            self.inbox.advance();
+            self.inbox.advance(1);
             if self.closing.peer().is_some() {
                 return Err(ProtocolError::AfterClose);
             }
         }
         link.rx += 1;
-        self.acks.count(now, bytes);
+        self.acks.count(now, Tally::of(bytes));
         Ok(is_new)
     }
 

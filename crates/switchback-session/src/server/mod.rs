@@ -17,8 +17,7 @@ pub use event::{Refused, ServerEvent};
 pub use remains::{Gone, Remains};
 
 use crate::codes::{self, Meaning};
-use crate::delivery::{Delivery, Link};
-use crate::frame::begins_with_escape;
+use crate::delivery::{Delivery, Link, Tally};
 use crate::{
     ClosedBy, Config, Control, Entropy, Frame, Hello, Opened, ProtocolError, SessionId, Token,
 };
@@ -262,15 +261,25 @@ impl ServerSession {
         self.after_loss(now);
     }
 
-    /// A message came that is most likely for the application, and the next: what
-    /// [`receive`](Self::receive) does with most messages, in a few steps. `true`: it is to be passed on.
-    /// `false`: nothing has changed, and it is to be given to [`receive`](Self::receive).
+    /// Tells whether the messages that come on an attachment may be counted in a [`Tally`] and passed on,
+    /// in place of giving each to [`receive`](Self::receive): what that does with most of them, in a few
+    /// steps. It holds until anything but [`receive_tally`](Self::receive_tally) is called. What the
+    /// tally does not count goes to [`receive`](Self::receive), after the tally.
     #[inline]
-    pub fn receive_next(&mut self, now: Instant, attachment: u64, message: &Message) -> bool {
-        self.position(attachment).is_some_and(|index| {
-            let link = &mut self.links[index];
-            !begins_with_escape(message) && self.delivery.receive_next(now, link, message.len())
-        })
+    pub fn may_tally(&self, attachment: u64) -> bool {
+        self.position(attachment)
+            .is_some_and(|index| self.delivery.may_tally(&self.links[index]))
+    }
+
+    /// Messages came on an attachment where [they may be counted](Self::may_tally), and were passed on.
+    #[inline]
+    pub fn receive_tally(&mut self, now: Instant, attachment: u64, tally: Tally) {
+        if let Some(index) = self.position(attachment)
+            && !tally.is_empty()
+        {
+            self.delivery
+                .receive_tally(now, &mut self.links[index], tally);
+        }
     }
 
     /// A message came from the transport of an attachment. Returns it if it is for the application:

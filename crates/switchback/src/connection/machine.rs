@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use switchback_core::{CloseReason, Message, Run};
-use switchback_session::{ClientSession, ProtocolError, Remains, ServerSession};
+use switchback_session::{ClientSession, ProtocolError, Remains, ServerSession, Tally};
 
 use super::outbox::OVERHEAD;
 use super::plain::Plain;
@@ -19,19 +19,40 @@ pub(crate) enum Machine {
 pub(crate) const PLAIN: u64 = 0;
 
 impl Machine {
-    /// Tells whether a message is the next, and for the application. Else `receive` takes it.
+    /// Tells whether messages may be counted and passed on. Else, and what does not count, `receive`
+    /// takes them.
     #[inline]
+    pub(crate) fn may_tally(&self, attachment: u64) -> bool {
+        match self {
+            Self::Server(session) => session.may_tally(attachment),
+            Self::Client(session) => session.may_tally(attachment),
+            Self::Plain(_) => true,
+        }
+    }
+
+    /// Messages came where [`may_tally`](Self::may_tally) holds.
+    #[inline]
+    pub(crate) fn receive_tally(&mut self, now: Instant, attachment: u64, tally: Tally) {
+        match self {
+            Self::Server(session) => session.receive_tally(now, attachment, tally),
+            Self::Client(session) => session.receive_tally(now, attachment, tally),
+            Self::Plain(_) => {}
+        }
+    }
+
+    /// Tells whether a message is the next, and for the application. Else `receive` takes it.
     pub(crate) fn receive_next(
         &mut self,
         now: Instant,
         attachment: u64,
         message: &Message,
     ) -> bool {
-        match self {
-            Self::Server(session) => session.receive_next(now, attachment, message),
-            Self::Client(session) => session.receive_next(now, attachment, message),
-            Self::Plain(_) => true,
+        let mut tally = Tally::default();
+        let is_next = self.may_tally(attachment) && tally.push(message);
+        if is_next {
+            self.receive_tally(now, attachment, tally);
         }
+        is_next
     }
 
     pub(crate) fn receive(

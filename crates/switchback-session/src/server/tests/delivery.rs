@@ -160,3 +160,48 @@ fn breaking_the_protocol_ends_the_session() {
         assert_eq!(left, ["1".into(), "never transmitted".into()]);
     }
 }
+
+/// Counts messages, and hands the tally over. Returns how many of them counted.
+fn tally(bench: &mut Bench, attachment: u64, texts: &[&str]) -> usize {
+    let mut tally = Tally::default();
+    let counts = |text: &&&str| tally.push(&Message::text(text.replace('^', "\u{1}")));
+    let counted = texts.iter().take_while(counts).count();
+    assert_eq!(tally.is_empty(), counted == 0);
+    bench.session.receive_tally(bench.now, attachment, tally);
+    counted
+}
+
+#[test]
+fn a_tally_counts_as_its_messages_do() {
+    let mut bench = Bench::new(Config::new().with_ack_messages(4));
+    bench.attach("new 1.1");
+    bench.gets(1, "^select 0");
+    assert!(bench.session.may_tally(1));
+    // Neither control frames nor what is to be unescaped are only for the application.
+    assert_eq!(tally(&mut bench, 1, &["^ack 0"]), 0);
+    assert_eq!(bench.session.ack_deadline(), None);
+    assert_eq!(tally(&mut bench, 1, &["a", "", "^^b", "c"]), 2);
+    assert!(bench.session.ack_deadline().is_some());
+    assert_eq!(bench.gets(1, "^^b"), Some("\u{1}b".into()));
+    assert_eq!(bench.sends(1), [""; 0]);
+    assert_eq!(tally(&mut bench, 1, &["c", "d"]), 2);
+    assert_eq!(bench.sends(1), ["^ack 5"]);
+    bench.gets(1, "^close {\"code\":1000,\"sent\":5}");
+    assert!(!bench.session.may_tally(1));
+}
+
+#[test]
+fn what_came_before_or_leaves_a_gap_is_not_tallied() {
+    let mut bench = Bench::new(Config::new());
+    bench.attach("new 1.1");
+    bench.gets(1, "^select 0");
+    assert_eq!(tally(&mut bench, 1, &["a", "b"]), 2);
+    assert!(!bench.session.may_tally(2));
+    bench.gets(1, "^seq 2");
+    assert!(!bench.session.may_tally(1));
+    assert_eq!(bench.gets(1, "b"), None);
+    assert!(bench.session.may_tally(1));
+    bench.gets(1, "^seq 4");
+    assert!(!bench.session.may_tally(1));
+    assert!(bench.try_gets(1, "d").is_err());
+}

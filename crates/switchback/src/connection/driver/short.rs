@@ -4,11 +4,12 @@
 //! Messages are read when the application asks for one, a few at a time, and a reply is in the
 //! transport's buffer before more is read. All else goes the long way, `drive`.
 
-use std::iter;
 use std::task::{Context, Poll};
 use std::time::Instant;
+use std::{iter, mem};
 
 use switchback_core::{CloseReason, Message};
+use switchback_session::Tally;
 
 use super::{DEFERRED, Driver};
 use crate::connection::batch::Batch;
@@ -62,11 +63,16 @@ impl Driver {
             let attachment = link.attachment;
             let machine = &mut self.machine;
             let mut failed = None;
+            let mut may_tally = machine.may_tally(attachment);
+            let mut tally = Tally::default();
             let mut take = |message| {
-                if machine.receive_next(now, attachment, &message) {
+                if may_tally && tally.push(&message) {
                     return batch.push(message);
                 }
-                match machine.receive(now, attachment, message) {
+                machine.receive_tally(now, attachment, mem::take(&mut tally));
+                let received = machine.receive(now, attachment, message);
+                may_tally = machine.may_tally(attachment);
+                match received {
                     Ok(Some(message)) => batch.push(message),
                     // Perhaps an event came of it, which belongs before the next message.
                     Ok(None) => !machine.has_events(),
@@ -76,7 +82,9 @@ impl Driver {
                     }
                 }
             };
-            let how = match link.transport.poll_recv_each(cx, &mut take) {
+            let polled = link.transport.poll_recv_each(cx, &mut take);
+            machine.receive_tally(now, attachment, tally);
+            let how = match polled {
                 Poll::Pending => {
                     self.readable = false;
                     return Received::Drained;

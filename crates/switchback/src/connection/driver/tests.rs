@@ -39,6 +39,26 @@ impl Transport for Line {
         }
     }
 
+    /// Gives all that came in one go.
+    fn poll_recv_each(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: &mut dyn FnMut(Message) -> bool,
+    ) -> Poll<Result<bool, Error>> {
+        let mut any = false;
+        while let Poll::Ready(Ok(Some(message))) = self.poll_recv(cx) {
+            any = true;
+            if !take(message) {
+                break;
+            }
+        }
+        if any {
+            Poll::Ready(Ok(true))
+        } else {
+            Poll::Pending
+        }
+    }
+
     fn poll_send(&mut self, _: &mut Context<'_>, message: &Message) -> Poll<Result<(), Error>> {
         let mut wire = self.wire.lock().unwrap();
         if wire.full {
@@ -245,6 +265,31 @@ fn what_had_no_room_goes_when_there_is_room() {
         assert!(bench.driver.rest_short(cx, now));
         assert_eq!(bench.sent(), ["1"]);
     }
+}
+
+/// One read brings messages and control frames in turn. Each finds all that came before it counted: the
+/// `close`, which says how many messages there were, most of all.
+#[test]
+fn messages_of_one_read_count_before_what_is_behind_them() {
+    let mut bench = Bench::session();
+    bench.driver.links[0].tells = true;
+    assert!(bench.driver.is_short());
+    let comes = ["a", "b", "^^c", "d", "^pong", "e"];
+    let close = "^close {\"code\":1000,\"sent\":5}";
+    let comes = comes.into_iter().chain([close]);
+    bench.wire.lock().unwrap().comes = comes.map(str::to_owned).collect();
+    bench.driver.note_readable(true);
+    let (cx, mut batch) = (&mut Context::from_waker(Waker::noop()), Batch::default());
+    let mut texts = Vec::new();
+    while let Received::Messages = bench.driver.recv_short(cx, bench.now, &mut batch) {
+        let messages = std::iter::from_fn(|| batch.pop());
+        texts.extend(messages.map(|message| message.as_text().unwrap().to_owned()));
+    }
+    assert_eq!(texts, ["a", "b", "\u{1}c", "d", "e"]);
+    bench.drive();
+    let sent = bench.sent();
+    assert_eq!(sent[0], "^ack 5");
+    assert!(sent[1].starts_with("^close {\"code\":1000,"), "{sent:?}");
 }
 
 #[test]
