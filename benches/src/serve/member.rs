@@ -32,10 +32,7 @@ fn poll<T: Transport>(
     }
     loop {
         if let Some(run) = held {
-            while let Some(message) = run.front() {
-                ready!(transport.poll_send(cx, message))?;
-                run.advance(1);
-            }
+            ready!(transport.poll_send_run(cx, run))?;
             *held = None;
         }
         match subscription.poll_next(cx) {

@@ -66,6 +66,7 @@ pub(crate) static CASES: &[Case] = &[
     Case::new("order", |p| Box::pin(order::order(p))),
     Case::new("batches", |p| Box::pin(order::batches(p))),
     Case::new("prepared", |p| Box::pin(prepared::prepared(p))).pairs(2),
+    Case::new("runs", |p| Box::pin(prepared::runs(p))).pairs(2),
     Case::new("cancel_recv", |p| Box::pin(cancel::recv(p))),
     Case::new("cancel_send", |p| Box::pin(cancel::send(p))),
     Case::new("backpressure", |p| Box::pin(backpressure::backpressure(p))),

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use switchback_core::{CloseReason, Error, Message, Transport, TransportExt};
+use switchback_core::{CloseReason, Error, Message, Run, Subscription, Transport, TransportExt};
 
 use crate::wake::EndWaker;
 
@@ -21,6 +21,9 @@ pub(crate) struct Peer<'a> {
 
     /// To be sent, in order.
     pub(crate) outbox: VecDeque<Message>,
+    /// What is published goes before that.
+    pub(crate) subscription: Option<Subscription>,
+    run: Option<Run>,
     /// What the transport has taken: what the other end must receive.
     pub(crate) taken: Vec<Message>,
     /// Flush after every message, not only after the last one.
@@ -72,6 +75,8 @@ impl<'a> Peer<'a> {
             transport: Some(Box::new(transport)),
             wake: Arc::default(),
             outbox: VecDeque::new(),
+            subscription: None,
+            run: None,
             taken: Vec::new(),
             flush_each: false,
             cancel_send: false,
@@ -130,9 +135,29 @@ impl<'a> Peer<'a> {
             return;
         };
         while self.send_error.is_none() && self.closed.is_none() {
-            if self.unflushed && (self.flush_each || self.outbox.is_empty()) {
+            if self.run.is_none()
+                && let Some(subscription) = &mut self.subscription
+                && let Poll::Ready(Ok(run)) = subscription.poll_next(cx)
+            {
+                self.run = Some(run);
+            }
+            let nothing = self.outbox.is_empty() && self.run.is_none();
+            if self.unflushed && (self.flush_each || nothing) {
                 match transport.poll_flush(cx) {
                     Poll::Ready(Ok(())) => self.unflushed = false,
+                    Poll::Ready(Err(error)) => self.send_error = Some(error),
+                    Poll::Pending => return,
+                }
+                continue;
+            }
+            if let Some(run) = &mut self.run {
+                let mut taken = run.clone();
+                let sent = transport.poll_send_run(cx, run);
+                taken.truncate(taken.len() - run.len());
+                self.unflushed |= !taken.is_empty();
+                self.taken.extend(taken);
+                match sent {
+                    Poll::Ready(Ok(())) => self.run = None,
                     Poll::Ready(Err(error)) => self.send_error = Some(error),
                     Poll::Pending => return,
                 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 use memory::Memory;
 use switchback_conformance::Suite;
 use switchback_core::{
-    CloseReason, Error, ErrorKind, Message, Transport, TransportInfo, TransportKind, WireForm,
+    CloseReason, Error, ErrorKind, Message, Run, Transport, TransportInfo, TransportKind, WireForm,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ enum Bug {
     LosesWhatIsNotWanted,
     EndsWithMessages,
     SharesItsMask,
+    LosesTheEndOfARun,
+    RepeatsARunThatHadNoRoom,
     LosesACancelledReceive,
     RemembersACancelledSend,
     HasNoBound,
@@ -71,6 +73,8 @@ const BUGS: &[(Bug, &str)] = &[
     (Bug::LosesWhatIsNotWanted, "batches"),
     (Bug::EndsWithMessages, "batches"),
     (Bug::SharesItsMask, "prepared"),
+    (Bug::LosesTheEndOfARun, "runs"),
+    (Bug::RepeatsARunThatHadNoRoom, "runs"),
     (Bug::LosesACancelledReceive, "cancel_recv"),
     (Bug::RemembersACancelledSend, "cancel_send"),
     (Bug::HasNoBound, "backpressure"),
@@ -391,6 +395,22 @@ impl Transport for Broken {
             self.slot = self.blocked.then(|| message.clone());
         }
         sent
+    }
+
+    fn poll_send_run(&mut self, cx: &mut Context<'_>, run: &mut Run) -> Poll<Result<(), Error>> {
+        let before = run.clone();
+        while let Some(message) = run.front() {
+            let sent = self.poll_send(cx, message);
+            if sent.is_pending() && self.bug == Some(Bug::RepeatsARunThatHadNoRoom) {
+                *run = before.clone();
+            }
+            ready!(sent)?;
+            run.advance(1);
+            if self.bug == Some(Bug::LosesTheEndOfARun) && before.len() > 9 && run.len() == 1 {
+                run.advance(1);
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {

@@ -32,7 +32,7 @@ enum Payload {
 }
 
 /// The encodings that clones share, by [`WireForm`].
-type Forms = [OnceLock<Bytes>; 3];
+type Forms = [OnceLock<Bytes>; FORMS];
 
 /// Whether a [`Message`] is text or binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +54,20 @@ pub enum WireForm {
     /// A record of a batch, as long-polls and POSTs carry it (`docs/protocol.md`, "Batches").
     BatchRecord,
 }
+
+impl WireForm {
+    /// Where it is among all [`FORMS`].
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::WebSocketFrame => 0,
+            Self::SseEvent => 1,
+            Self::BatchRecord => 2,
+        }
+    }
+}
+
+/// How many wire forms there are.
+pub(crate) const FORMS: usize = 3;
 
 impl Message {
     /// Makes a text message.
@@ -189,11 +203,7 @@ impl Message {
     pub fn encoded(&self, form: WireForm, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
         match self.0.forms.get() {
             Some(forms) => {
-                let slot = &forms[match form {
-                    WireForm::WebSocketFrame => 0,
-                    WireForm::SseEvent => 1,
-                    WireForm::BatchRecord => 2,
-                }];
+                let slot = &forms[form.index()];
                 slot.get_or_init(|| encode(self)).clone()
             }
             None => encode(self),

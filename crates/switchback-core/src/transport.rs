@@ -1,7 +1,7 @@
 use std::fmt;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use crate::{CloseReason, Error, Message, TransportInfo};
+use crate::{CloseReason, Error, Message, Run, TransportInfo};
 
 /// One established, message-oriented, bidirectional connection to one peer, the same on the server
 /// and on the client.
@@ -81,6 +81,23 @@ pub trait Transport: fmt::Debug + Send + Unpin {
     /// The connection ended, by a close of either side or otherwise. The message was not taken.
     fn poll_send(&mut self, cx: &mut Context<'_>, message: &Message) -> Poll<Result<(), Error>>;
 
+    /// Takes messages of a broadcast into the send buffer, out of the front of the run, which is empty
+    /// when all were taken. `Pending`: the buffer is full, and what was not taken is still in the run.
+    ///
+    /// The default [sends](Self::poll_send) one after the other. A transport that shares encodings
+    /// does better.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_send`](Self::poll_send). What was not taken is still in the run.
+    fn poll_send_run(&mut self, cx: &mut Context<'_>, run: &mut Run) -> Poll<Result<(), Error>> {
+        while let Some(message) = run.front() {
+            ready!(self.poll_send(cx, message))?;
+            run.advance(1);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Hands everything taken so far to the network.
     ///
     /// On a transport without a connection of its own (event stream, long-poll) this means: ready
@@ -132,6 +149,10 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
         (**self).poll_send(cx, message)
     }
 
+    fn poll_send_run(&mut self, cx: &mut Context<'_>, run: &mut Run) -> Poll<Result<(), Error>> {
+        (**self).poll_send_run(cx, run)
+    }
+
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         (**self).poll_flush(cx)
     }
@@ -168,6 +189,10 @@ impl<T: Transport + ?Sized> Transport for &mut T {
 
     fn poll_send(&mut self, cx: &mut Context<'_>, message: &Message) -> Poll<Result<(), Error>> {
         (**self).poll_send(cx, message)
+    }
+
+    fn poll_send_run(&mut self, cx: &mut Context<'_>, run: &mut Run) -> Poll<Result<(), Error>> {
+        (**self).poll_send_run(cx, run)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::{io, mem};
 
 use bytes::Bytes;
-use switchback_core::{CloseReason, Error, ErrorKind, Message, MessageKind};
+use switchback_core::{CloseReason, Error, ErrorKind, Message, MessageKind, Run, WireForm};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::error::Error as EngineError;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -25,9 +25,9 @@ use tokio_tungstenite::tungstenite::protocol::{
 use crate::config::Tuning;
 use crate::heartbeat::SignsOfLife;
 use crate::inbound::{Inbound, Next, with_space};
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, SHARE_FROM};
 use crate::proto::close::{self, Failure};
-use crate::proto::header::frame_len;
+use crate::proto::header::{frame_len, push_frame};
 use crate::proto::watch::MAX_CONTROL_PAYLOAD;
 use crate::socket::Role;
 
@@ -38,6 +38,10 @@ const READ_BUFFER: usize = 256;
 const KEPT_WRITE_BUFFER: usize = 4 * 1024;
 /// From how much on what is outbound is written without waiting for a flush.
 const EAGER_WRITE: usize = 16 * 1024;
+/// Up to how many bytes messages of a broadcast are taken in one piece.
+const MAX_JOINED: usize = 32 * 1024;
+/// The longest header without a mask.
+const MAX_HEADER: usize = 10;
 /// How much more than messages may be outbound: pongs. When they do not fit, the latest one waits
 /// for room and the others are left out, as RFC 6455, 5.5.3 allows.
 const PONG_ROOM: usize = 4 * 1024;
@@ -300,6 +304,36 @@ impl Engine {
             Role::Server => self.outbound.push_message(message, len),
             Role::Client => self.mask(message, len)?,
         }
+        self.write_eagerly(cx)
+    }
+
+    /// Takes messages of a broadcast into the buffer: a copy of what was encoded once for all, where
+    /// they are small and there is room for all of them.
+    pub(crate) fn poll_write_run(
+        &mut self,
+        cx: &mut Context<'_>,
+        run: &mut Run,
+    ) -> Poll<Result<(), Error>> {
+        if self.role == Role::Server && run.bytes() <= MAX_JOINED.min(run.len() * SHARE_FROM) {
+            let len = run.bytes() + run.len() * MAX_HEADER;
+            if self.has_room(len) || (self.poll_flush(cx)?.is_ready() && self.has_room(len)) {
+                let outbound = &mut self.outbound;
+                run.encoded(WireForm::WebSocketFrame, push_frame, |frames| {
+                    outbound.push(frames);
+                });
+                run.advance(run.len());
+                return self.write_eagerly(cx);
+            }
+        }
+        while let Some(message) = run.front() {
+            ready!(self.poll_write(cx, message))?;
+            run.advance(1);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what is buffered, if it is much.
+    fn write_eagerly(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if self.outbound.len() > EAGER_WRITE.min(self.send_buffer) {
             // If that has to wait, the message is taken all the same.
             let _ = self.poll_write_out(cx)?;

@@ -18,7 +18,7 @@ use crate::proto::header::{encode_frame, push_header};
 
 /// Payloads from this size on are shared with the message, smaller ones copied: that costs less
 /// than to keep count of them.
-const SHARE_FROM: usize = 2 * 1024;
+pub(crate) const SHARE_FROM: usize = 2 * 1024;
 /// The least that is allocated for copies.
 const MIN_TAIL: usize = 1024;
 /// How much room for copies is left to the thread when they are written.

@@ -4,7 +4,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use switchback_core::{
-    CloseCode, CloseReason, Error, ErrorKind, Message, Transport, TransportInfo, TransportKind,
+    CloseCode, CloseReason, Error, ErrorKind, Message, Run, Transport, TransportInfo, TransportKind,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep};
@@ -320,6 +320,13 @@ impl Transport for WebSocket {
     fn poll_send(&mut self, cx: &mut Context<'_>, message: &Message) -> Poll<Result<(), Error>> {
         match self.state {
             State::Open => self.engine.poll_write(cx, message),
+            State::Ending(_) | State::Ended(_) => Poll::Ready(Err(self.closed())),
+        }
+    }
+
+    fn poll_send_run(&mut self, cx: &mut Context<'_>, run: &mut Run) -> Poll<Result<(), Error>> {
+        match self.state {
+            State::Open => self.engine.poll_write_run(cx, run),
             State::Ending(_) | State::Ended(_) => Poll::Ready(Err(self.closed())),
         }
     }

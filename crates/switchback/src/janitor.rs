@@ -1,11 +1,15 @@
-//! The one task that serves all connections of an endpoint (or the one of a client) whose
-//! application is busy elsewhere, and that keeps their timers.
+//! The task that serves the connections of an endpoint (or the one of a client) whose application is
+//! busy elsewhere, keeps their timers, and delivers what broadcasts bring. An endpoint has as many as
+//! its runtime has threads, and each connection has one of them.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
@@ -23,6 +27,8 @@ pub(crate) struct Janitor {
 #[derive(Default)]
 struct State {
     ready: Vec<Weak<Shared>>,
+    /// Broadcasts have something for them.
+    published: VecDeque<Arc<Shared>>,
     /// To be served at a time that they share.
     soon: Vec<Weak<Shared>>,
     soon_at: Option<Instant>,
@@ -37,8 +43,36 @@ struct Timer {
     connection: Weak<Shared>,
 }
 
+/// After how many deliveries others have their turn. A runtime lets a task do twice as much at a time.
+const DELIVERIES: usize = 64;
+
 /// How long a reply may wait for others that leave in the same write, at most.
 const SOON: Duration = Duration::from_millis(2);
+
+/// The janitors of an endpoint.
+pub(crate) struct Janitors {
+    all: Box<[Arc<Janitor>]>,
+    /// How many connections have got theirs.
+    given: AtomicUsize,
+}
+
+impl Janitors {
+    /// Makes one for each thread of the runtime.
+    pub(crate) fn new() -> Self {
+        let workers = Handle::try_current().map(|runtime| runtime.metrics().num_workers());
+        let count = workers.unwrap_or_else(|_| available_parallelism().map_or(1, usize::from));
+        Self {
+            all: (0..count).map(|_| Janitor::new()).collect(),
+            given: AtomicUsize::new(0),
+        }
+    }
+
+    /// Returns the one of a new connection: all get as many.
+    pub(crate) fn next(&self) -> &Arc<Janitor> {
+        let given = self.given.fetch_add(1, Ordering::Relaxed);
+        &self.all[given % self.all.len()]
+    }
+}
 
 impl Janitor {
     pub(crate) fn new() -> Arc<Self> {
@@ -52,6 +86,19 @@ impl Janitor {
     pub(crate) fn enqueue(self: &Arc<Self>, connection: Weak<Shared>) {
         self.change(|state| state.ready.push(connection));
         self.notify.notify_one();
+    }
+
+    /// Has what was published delivered to the connection: in this task and not in the application's,
+    /// which has nothing to do with it. To wake that costs more than the rest of a delivery, beside
+    /// the write itself.
+    pub(crate) fn deliver(self: &Arc<Self>, connection: Arc<Shared>) {
+        let first = self.change(|state| {
+            state.published.push_back(connection);
+            state.published.len() == 1
+        });
+        if first {
+            self.notify.notify_one();
+        }
     }
 
     /// Has the connection driven in a moment.
@@ -93,10 +140,10 @@ impl Janitor {
 
     /// Changes the state, and starts the task with the first change.
     fn change<R>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> R) -> R {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         if !state.started {
             // Outside a runtime there is nobody to drive; a later call inside one starts it.
-            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            if let Ok(runtime) = Handle::try_current() {
                 state.started = true;
                 runtime.spawn(run(Arc::downgrade(self), self.notify.clone()));
             }
@@ -104,10 +151,27 @@ impl Janitor {
         change(&mut state)
     }
 
+    /// Returns whether there are more deliveries than were made.
+    fn deliver_some(&self) -> bool {
+        let now = Instant::now();
+        for _ in 0..DELIVERIES {
+            let connection = self.lock().published.pop_front();
+            let Some(connection) = connection else {
+                return false;
+            };
+            connection.deliver(now);
+        }
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn round(&self) -> Option<Instant> {
         let now = Instant::now();
         let due = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.lock();
             let mut due = std::mem::take(&mut state.ready);
             if state.soon_at.is_some_and(|at| at <= now) {
                 state.soon_at = None;
@@ -131,7 +195,7 @@ impl Janitor {
             }
         }
         let due = std::mem::take(&mut round.due);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         let adopted: Vec<_> = done
             .iter()
             .filter_map(|connection| state.closing.remove(&address(connection)))
@@ -157,8 +221,7 @@ struct Round<'a> {
 impl Drop for Round<'_> {
     fn drop(&mut self) {
         if !self.due.is_empty() {
-            let state = self.janitor.state.lock();
-            let mut state = state.unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.janitor.lock();
             state.ready.append(&mut self.due);
         }
     }
@@ -173,9 +236,16 @@ fn address(connection: &Arc<Shared>) -> usize {
 async fn run(janitor: Weak<Janitor>, notify: Arc<Notify>) {
     let _restart = Restart(janitor.clone());
     loop {
-        let Some(next) = janitor.upgrade().map(|janitor| janitor.round()) else {
+        let Some(this) = janitor.upgrade() else {
             return;
         };
+        let next = this.round();
+        let more = this.deliver_some();
+        drop(this);
+        if more {
+            tokio::task::yield_now().await;
+            continue;
+        }
         match next {
             Some(at) => {
                 // The outcome does not matter: the round finds out what is due.
@@ -193,11 +263,7 @@ struct Restart(Weak<Janitor>);
 impl Drop for Restart {
     fn drop(&mut self) {
         if let Some(janitor) = self.0.upgrade() {
-            janitor
-                .state
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .started = false;
+            janitor.lock().started = false;
         }
     }
 }

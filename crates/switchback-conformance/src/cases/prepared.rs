@@ -1,9 +1,10 @@
 //! A prepared message is encoded once and sent on many connections.
 
-use switchback_core::Message;
+use switchback_core::{Broadcast, Message};
 
 use crate::case::Outcome;
 use crate::pair::Pair;
+use crate::payloads;
 
 /// The same prepared messages go over all connections, in both directions, twice: what one
 /// connection does to an encoding (a mask, a number) must not be seen on another.
@@ -32,6 +33,34 @@ pub(crate) async fn prepared(pairs: Vec<Pair<'_>>) -> Outcome {
         .collect();
     for pair in &mut pairs {
         pair.exchange(mixed.clone(), mixed.clone()).await?;
+    }
+    Ok(())
+}
+
+/// What is published arrives on all connections, from both ends: few messages at a time, and more than a
+/// send buffer takes.
+pub(crate) async fn runs(mut pairs: Vec<Pair<'_>>) -> Outcome {
+    let broadcast = Broadcast::with_capacity(usize::MAX, usize::MAX);
+    for pair in &mut pairs {
+        pair.near.subscription = Some(broadcast.subscribe());
+        pair.far.subscription = Some(broadcast.subscribe());
+    }
+    let sizes = [0, 125, 126, 2047, 2048, 5000, 40_000, 1];
+    let sized = sizes.map(|size| Message::binary(vec![7; size]));
+    let rounds = [
+        payloads::numbered(1),
+        payloads::numbered(100),
+        sized.into(),
+        payloads::numbered(5000),
+    ];
+    for messages in rounds {
+        for message in messages {
+            broadcast.publish(message);
+        }
+        for pair in &mut pairs {
+            pair.exchange(Vec::new(), vec![Message::text("behind it")])
+                .await?;
+        }
     }
     Ok(())
 }

@@ -6,8 +6,8 @@ use std::task::Waker;
 /// calls, or else waits with a [`Waker`].
 pub trait Listener: Send + Sync {
     /// Something was published that the subscription has not read. Called once after each time that
-    /// it had read everything, in the task that publishes: it should take little time.
-    fn published(&self);
+    /// it had read everything, by who publishes: it should take little time.
+    fn published(self: Arc<Self>);
 }
 
 /// Who waits for something to be published.

@@ -3,7 +3,8 @@ use std::mem;
 use std::sync::Arc;
 
 use super::listener::Waiting;
-use super::run::{Run, Segment};
+use super::run::Run;
+use super::segment::Segment;
 use crate::Message;
 
 /// What was published and not everybody has read, and who reads it. In segments, because a reader takes
@@ -11,8 +12,6 @@ use crate::Message;
 pub(super) struct Log {
     /// The last one is being written. There is always one.
     shelves: VecDeque<Shelf>,
-    /// How many segments were forgotten: the number of the first that is kept.
-    forgotten: u64,
     published: u64,
     /// How many messages and bytes are kept, and are to be kept at least.
     messages: usize,
@@ -46,23 +45,6 @@ impl Shelf {
     }
 }
 
-/// How far a subscriber has read.
-pub(super) struct Position {
-    /// The number of the segment.
-    segment: u64,
-    /// The next message to read, in the segment.
-    at: u8,
-    /// The number of that message.
-    next: u64,
-}
-
-impl Position {
-    /// Returns how many messages were published before the next one to read.
-    pub(super) fn next(&self) -> u64 {
-        self.next
-    }
-}
-
 /// What a subscriber finds.
 pub(super) enum Found {
     Run(Run),
@@ -75,7 +57,6 @@ impl Log {
     pub(super) fn new(max_messages: usize, max_bytes: usize) -> Self {
         Self {
             shelves: VecDeque::from([Shelf::default()]),
-            forgotten: 0,
             published: 0,
             messages: 0,
             bytes: 0,
@@ -126,7 +107,6 @@ impl Log {
             self.messages -= usize::from(first.len);
             self.bytes -= first.bytes();
             let behind = first.readers;
-            self.forgotten += 1;
             self.shelves.pop_front();
             if let Some(first) = self.shelves.front_mut() {
                 first.readers += behind;
@@ -148,34 +128,24 @@ impl Log {
         }
     }
 
-    /// Adds a subscriber, and returns its place.
-    pub(super) fn join(&mut self) -> usize {
-        self.vacant.pop().unwrap_or_else(|| {
+    /// Adds a subscriber behind everything. Returns its place, and the number of the message that it
+    /// reads next.
+    pub(super) fn join(&mut self) -> (usize, u64) {
+        if let Some(last) = self.shelves.back_mut() {
+            last.readers += 1;
+        }
+        let place = self.vacant.pop().unwrap_or_else(|| {
             self.waiting.push(None);
             self.waiting.len() - 1
-        })
-    }
-
-    /// Returns where a new subscriber begins: behind everything.
-    pub(super) fn end(&mut self) -> Position {
-        let segment = self.last();
-        let at = self.shelves.back_mut().map_or(0, |last| {
-            last.readers += 1;
-            last.len
         });
-        Position {
-            segment,
-            at,
-            next: self.published,
-        }
+        (place, self.published)
     }
 
-    /// Removes a subscriber. Returns what is not needed any more, which must not be dropped under a
-    /// lock.
-    pub(super) fn leave(&mut self, place: usize, position: &Position) -> Option<Waiting> {
-        if let Some(shelf) = self.shelf(position.segment.max(self.forgotten)) {
-            shelf.readers -= 1;
-        }
+    /// Removes a subscriber that would read `next`. Returns what is not needed any more, which must not
+    /// be dropped under a lock.
+    pub(super) fn leave(&mut self, place: usize, next: u64) -> Option<Waiting> {
+        let index = self.index(next);
+        self.shelves[index].readers -= 1;
         self.tidy();
         self.vacant.push(place);
         self.waiting[place].take()
@@ -186,54 +156,36 @@ impl Log {
         &mut self.waiting[place]
     }
 
-    /// Returns what a subscriber has not read of one segment, and moves it behind that.
-    pub(super) fn read(&mut self, position: &mut Position) -> Found {
-        if position.next == self.published {
+    /// Returns what a subscriber that reads `next` finds in one segment, and moves it behind that.
+    pub(super) fn read(&mut self, next: &mut u64) -> Found {
+        if *next == self.published {
             return Found::Nothing;
         }
-        let Some(shelf) = self.shelf(position.segment) else {
-            return self.skip(position);
-        };
-        let (len, start) = (shelf.len, position.at);
+        let index = self.index(*next);
+        let shelf = &mut self.shelves[index];
+        // Those that are behind the first segment are counted in it.
+        if let Some(missed) = shelf.start.checked_sub(*next).filter(|missed| *missed > 0) {
+            *next = shelf.start;
+            return Found::Missed(missed);
+        }
         // Not all was read, so something was written.
         let segment = shelf.segment.get_or_insert_with(Arc::default).clone();
-        position.next += u64::from(len - start);
-        position.at = len;
-        if position.segment < self.last() {
-            self.move_to(position, position.segment + 1);
+        let start = u8::try_from(*next - shelf.start).unwrap_or(shelf.len);
+        let run = Run::new(segment, start, shelf.len);
+        *next = shelf.start + u64::from(shelf.len);
+        if index + 1 < self.shelves.len() {
+            self.shelves[index].readers -= 1;
+            self.shelves[index + 1].readers += 1;
+            self.tidy();
         }
-        Found::Run(Run::new(segment, start, len))
+        Found::Run(run)
     }
 
-    /// Moves a subscriber that fell behind to the first message that is kept.
-    fn skip(&mut self, position: &mut Position) -> Found {
-        let before = position.next;
-        position.segment = self.forgotten;
-        position.at = 0;
-        position.next = self.shelves.front().map_or(before, |first| first.start);
-        Found::Missed(position.next - before)
-    }
-
-    /// Moves a subscriber to the beginning of another segment.
-    fn move_to(&mut self, position: &mut Position, segment: u64) {
-        if let Some(shelf) = self.shelf(position.segment) {
-            shelf.readers -= 1;
-        }
-        if let Some(shelf) = self.shelf(segment) {
-            shelf.readers += 1;
-        }
-        position.segment = segment;
-        position.at = 0;
-        self.tidy();
-    }
-
-    /// The number of the segment that is being written.
-    fn last(&self) -> u64 {
-        self.forgotten + self.shelves.len() as u64 - 1
-    }
-
-    fn shelf(&mut self, segment: u64) -> Option<&mut Shelf> {
-        let index = segment.checked_sub(self.forgotten)?;
-        self.shelves.get_mut(usize::try_from(index).ok()?)
+    /// Where the message of a number is or will be, or the first segment if it is not kept.
+    fn index(&self, number: u64) -> usize {
+        let last = self.shelves.len() - 1;
+        let newer = self.shelves.iter().rev();
+        let newer = newer.take_while(|shelf| shelf.start > number).count();
+        last - newer.min(last)
     }
 }

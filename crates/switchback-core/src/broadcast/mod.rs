@@ -3,6 +3,7 @@
 mod listener;
 mod log;
 mod run;
+mod segment;
 mod subscription;
 
 use std::fmt;

@@ -1,7 +1,8 @@
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use crate::Message;
+use super::segment::{SEGMENT, Segment};
+use crate::{Message, WireForm};
 
 /// Messages that were published one after the other.
 ///
@@ -12,50 +13,6 @@ pub struct Run {
     segment: Arc<Segment>,
     start: u8,
     end: u8,
-}
-
-/// A piece of the log, written once from the front on, and read without a lock.
-pub(super) struct Segment(Box<[OnceLock<Slot>]>);
-
-struct Slot {
-    message: Message,
-    /// How many bytes there are up to the end of this message, in this segment.
-    bytes: usize,
-}
-
-/// How many messages a segment has at most.
-const SEGMENT: u8 = 64;
-/// With how many bytes a segment is full.
-const SEGMENT_BYTES: usize = 16 * 1024;
-
-impl Default for Segment {
-    fn default() -> Self {
-        Self((0..SEGMENT).map(|_| OnceLock::new()).collect())
-    }
-}
-
-impl Segment {
-    /// Writes the next message, whose place this is.
-    pub(super) fn push(&self, at: u8, message: Message) {
-        let bytes = self.bytes(at) + message.len();
-        let slot = self.0[usize::from(at)].set(Slot { message, bytes });
-        debug_assert!(slot.is_ok(), "each place is written once");
-    }
-
-    /// Tells whether a segment with so many messages takes no more.
-    pub(super) fn is_full(&self, len: u8) -> bool {
-        len == SEGMENT || self.bytes(len) >= SEGMENT_BYTES
-    }
-
-    /// Returns how many bytes the first messages have.
-    pub(super) fn bytes(&self, len: u8) -> usize {
-        let last = len.checked_sub(1).and_then(|last| self.slot(last));
-        last.map_or(0, |slot| slot.bytes)
-    }
-
-    fn slot(&self, at: u8) -> Option<&Slot> {
-        self.0.get(usize::from(at))?.get()
-    }
 }
 
 impl Run {
@@ -70,9 +27,7 @@ impl Run {
     /// Borrows the messages.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = &Message> {
-        self.segment.0[usize::from(self.start)..usize::from(self.end)]
-            .iter()
-            .filter_map(|slot| slot.get().map(|slot| &slot.message))
+        self.segment.messages(self.start, self.end)
     }
 
     /// Borrows the first message, if one is left.
@@ -96,6 +51,32 @@ impl Run {
     /// Returns how many bytes of payload the messages have.
     pub fn bytes(&self) -> usize {
         self.segment.bytes(self.end) - self.segment.bytes(self.start)
+    }
+
+    /// Tells whether any is a text that begins with a control character (below U+0020): such a text may
+    /// mean something to the protocol on a transport.
+    pub fn has_controls(&self) -> bool {
+        self.segment.controls(self.start) < self.segment.controls(self.end)
+    }
+
+    /// Gives away the encodings of all messages in a wire form, one behind the other. Each message is
+    /// encoded once, whatever the number of subscribers; so this is for messages that are small,
+    /// and for transports. All callers of one `form` must encode alike.
+    pub fn encoded<R>(
+        &self,
+        form: WireForm,
+        encode: impl FnMut(&Message, &mut Vec<u8>),
+        give: impl FnOnce(&[u8]) -> R,
+    ) -> R {
+        self.segment
+            .encoded(self.start, self.end, form, encode, give)
+    }
+
+    /// Drops all but the first messages.
+    pub fn truncate(&mut self, len: usize) {
+        if let Ok(len) = u8::try_from(len) {
+            self.end = self.end.min(self.start.saturating_add(len));
+        }
     }
 
     /// Takes the first messages out, at most so many.

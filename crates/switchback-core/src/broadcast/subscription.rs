@@ -5,26 +5,24 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use super::listener::Waiting;
-use super::log::{Found, Position};
+use super::log::Found;
 use super::{Broadcast, Listener, Run, Shared};
 
 /// Reads what is published on a [`Broadcast`]. Dropping it unsubscribes.
 pub struct Subscription {
     shared: Arc<Shared>,
     place: usize,
-    position: Position,
+    /// The number of the next message to read.
+    next: u64,
 }
 
 impl Subscription {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let mut log = shared.lock();
-        let place = log.join();
-        let position = log.end();
-        drop(log);
+        let (place, next) = shared.lock().join();
         Self {
             shared,
             place,
-            position,
+            next,
         }
     }
 
@@ -37,7 +35,7 @@ impl Subscription {
     /// with the first that is kept.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Run, Lagged>> {
         let mut log = self.shared.lock();
-        match log.read(&mut self.position) {
+        match log.read(&mut self.next) {
             Found::Run(run) => Poll::Ready(Ok(run)),
             Found::Missed(missed) => Poll::Ready(Err(Lagged { missed })),
             Found::Nothing => {
@@ -63,7 +61,7 @@ impl Subscription {
         listener: impl FnOnce() -> Arc<dyn Listener>,
     ) -> Option<Result<Run, Lagged>> {
         let mut log = self.shared.lock();
-        match log.read(&mut self.position) {
+        match log.read(&mut self.next) {
             Found::Run(run) => Some(Ok(run)),
             Found::Missed(missed) => Some(Err(Lagged { missed })),
             Found::Nothing => {
@@ -93,7 +91,7 @@ impl Subscription {
 
     /// Tells whether something was published that this subscriber has not read. Takes no lock.
     pub fn is_behind(&self) -> bool {
-        self.shared.published.load(Ordering::Acquire) != self.position.next()
+        self.shared.published.load(Ordering::Acquire) != self.next
     }
 
     /// Tells whether this is a subscription to a broadcast.
@@ -104,7 +102,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let waiting = self.shared.lock().leave(self.place, &self.position);
+        let waiting = self.shared.lock().leave(self.place, self.next);
         // Not under the lock: it may be the last that holds a task, with another subscription in it.
         drop(waiting);
     }

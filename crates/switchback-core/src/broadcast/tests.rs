@@ -6,7 +6,7 @@ use std::thread;
 use bytes::Bytes;
 
 use super::{Broadcast, Lagged, Run, Subscription};
-use crate::Message;
+use crate::{Message, WireForm};
 
 #[derive(Default)]
 struct Count(AtomicUsize);
@@ -193,6 +193,60 @@ fn runs_are_split_and_joined() {
         panic!("something was published");
     };
     assert!(whole.append(next).is_err());
+}
+
+#[test]
+fn messages_are_encoded_once_for_all() {
+    let broadcast = Broadcast::new();
+    let mut subscription = broadcast.subscribe();
+    let mut early = broadcast.subscribe();
+    let encoded = |run: &Run, count: &mut usize| {
+        let encode = |message: &Message, bytes: &mut Vec<u8>| {
+            *count += 1;
+            bytes.extend_from_slice(message.as_bytes());
+            bytes.push(b';');
+        };
+        let give = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        run.encoded(WireForm::WebSocketFrame, encode, give)
+    };
+    let mut count = 0;
+    for n in 0..20 {
+        broadcast.publish(n.to_string());
+        if n == 4 {
+            let Poll::Ready(Ok(run)) = poll(&mut early) else {
+                panic!("something was published");
+            };
+            assert_eq!(encoded(&run, &mut count), "0;1;2;3;4;");
+        }
+    }
+    let Poll::Ready(Ok(mut run)) = poll(&mut subscription) else {
+        panic!("something was published");
+    };
+    run.advance(3);
+    run.truncate(4);
+    assert_eq!(encoded(&run, &mut count), "3;4;5;6;");
+    assert_eq!(encoded(&run.clone(), &mut count), "3;4;5;6;");
+    run.truncate(0);
+    assert_eq!(encoded(&run, &mut count), "");
+    assert_eq!(count, 7);
+}
+
+#[test]
+fn a_run_tells_of_texts_that_begin_with_a_control_character() {
+    let broadcast = Broadcast::new();
+    let mut subscription = broadcast.subscribe();
+    broadcast.publish("plain");
+    broadcast.publish(Message::binary(&b"\x01"[..]));
+    broadcast.publish("\u{1}text");
+    broadcast.publish("");
+    let Poll::Ready(Ok(mut run)) = poll(&mut subscription) else {
+        panic!("something was published");
+    };
+    assert!(run.has_controls());
+    assert!(!run.split_to(2).has_controls());
+    assert!(run.has_controls());
+    run.advance(1);
+    assert!(!run.has_controls());
 }
 
 #[test]

@@ -278,22 +278,22 @@ impl ClientSession {
         }
     }
 
-    /// Offers the messages of a run to `take`, as [`transmit_next`](Self::transmit_next) does with one:
-    /// until it returns `false`, or it is not their turn. Those that were taken are taken out of the
-    /// run.
+    /// Offers a run to `take`, as [`transmit_next`](Self::transmit_next) does with a message, in one go: as
+    /// much of it as may go at once, which may be nothing. `take` takes messages out at the front.
+    /// Those are taken out of the run; what is left has to wait.
     #[inline]
     pub fn transmit_run(
         &mut self,
         now: Instant,
         attachment: u64,
         run: &mut Run,
-        mut take: impl FnMut(&Message) -> bool,
+        take: impl FnOnce(&mut Run),
     ) {
         if let Some(index) = self.position(attachment)
             && self.current == Some(attachment)
         {
             let link = &mut self.links[index].link;
-            self.delivery.transmit_run(now, link, run, &mut take);
+            self.delivery.transmit_run(now, link, run, take);
         }
     }
 

@@ -269,14 +269,14 @@ impl Delivery {
         Ok(())
     }
 
-    /// Offers the messages of a run to `take`, as [`transmit_next`](Self::transmit_next) does with one,
-    /// and takes those out of it that were taken.
+    /// Offers a run to `take`, as [`transmit_next`](Self::transmit_next) does with a message: as much of
+    /// it as may go at once. What it takes out is taken out of the run.
     pub(crate) fn transmit_run(
         &mut self,
         now: Instant,
         link: &mut Link,
         run: &mut Run,
-        take: &mut impl FnMut(&Message) -> bool,
+        take: impl FnOnce(&mut Run),
     ) {
         if self.is_next(now, link) {
             let count = self.outbox.transmit_run(run, take) as u64;

@@ -12,16 +12,18 @@ use crate::frame::{begins_with_escape, escape, unescape};
 /// often it was transmitted. Messages are kept as they go onto an attachment, so that a prepared
 /// one keeps the encodings that it shares with other sessions.
 #[derive(Debug)]
+// What every message touches comes first.
+#[repr(C)]
 pub(crate) struct Outbox {
-    /// What some transport took at least once.
-    sent: Sent,
-    /// What none took yet.
-    unsent: VecDeque<Message>,
     bytes: usize,
     /// The number of the last message that was acknowledged; the first that was sent is the next.
     acked: u64,
     max_messages: usize,
     max_bytes: usize,
+    /// What no transport took yet.
+    unsent: VecDeque<Message>,
+    /// What some took at least once.
+    sent: Sent,
 }
 
 /// How much room an empty queue keeps after a burst, in messages.
@@ -123,27 +125,40 @@ impl Outbox {
         self.sent.push(message);
     }
 
-    /// Offers the messages of a run, whose first would go at once, and keeps those that `take` takes:
-    /// until it refuses one, there is no room, or one has to be escaped. Returns how many it took.
+    /// Offers the first messages of a run, as many as there is room for and need no escape, and keeps
+    /// those that `take` takes out. Returns how many these are.
     #[inline]
-    pub(crate) fn transmit_run(
-        &mut self,
-        run: &mut Run,
-        take: &mut impl FnMut(&Message) -> bool,
-    ) -> usize {
-        let room = self.max_messages - self.sent.len();
-        let mut count = 0;
-        for message in run.iter().take(room) {
-            if self.bytes >= self.max_bytes || begins_with_escape(message) || !take(message) {
-                break;
-            }
-            self.bytes += message.len();
-            count += 1;
+    pub(crate) fn transmit_run(&mut self, run: &mut Run, take: impl FnOnce(&mut Run)) -> usize {
+        let mut offered = run.clone();
+        offered.truncate(self.acceptable(run));
+        if offered.is_empty() {
+            return 0;
         }
+        let len = offered.len();
+        take(&mut offered);
+        let taken = run.split_to(len - offered.len());
+        let count = taken.len();
         if count > 0 {
-            self.sent.push_run(run.split_to(count));
+            self.bytes += taken.bytes();
+            self.sent.push_run(taken);
         }
         count
+    }
+
+    /// How many messages of a run would be taken, one after the other, as they are.
+    fn acceptable(&self, run: &Run) -> usize {
+        let room = self.max_messages - self.sent.len();
+        let left = self.max_bytes.saturating_sub(self.bytes);
+        if !run.has_controls() && run.bytes() < left {
+            return room;
+        }
+        let mut bytes = 0;
+        let fits = |message: &&Message| {
+            let fits = bytes < left && !begins_with_escape(message);
+            bytes += message.len();
+            fits
+        };
+        run.iter().take(room).take_while(fits).count()
     }
 
     /// Gives back the memory that a burst needed, if nothing is kept. Not with each acknowledgement,

@@ -45,16 +45,16 @@ use tokens::Tokens;
 // What every message touches comes first: of thousands of sessions each is cold.
 #[repr(C)]
 pub struct ServerSession {
+    carrier: Option<u64>,
+    links: Vec<Link>,
+    events: VecDeque<ServerEvent>,
+    delivery: Delivery,
     closed: bool,
     parked: bool,
     /// Answers the first attachment, a resume that failed.
     instead: Option<Gone>,
     /// Why a client that comes back finds it gone.
     gone: Option<Gone>,
-    carrier: Option<u64>,
-    links: Vec<Link>,
-    events: VecDeque<ServerEvent>,
-    delivery: Delivery,
     selected: Option<u64>,
     park_until: Option<Instant>,
     tokens: Tokens,
@@ -363,22 +363,22 @@ impl ServerSession {
         }
     }
 
-    /// Offers the messages of a run to `take`, as [`transmit_next`](Self::transmit_next) does with one:
-    /// until it returns `false`, or it is not their turn. Those that were taken are taken out of the
-    /// run.
+    /// Offers a run to `take`, as [`transmit_next`](Self::transmit_next) does with a message, in one go: as
+    /// much of it as may go at once, which may be nothing. `take` takes messages out at the front.
+    /// Those are taken out of the run; what is left has to wait.
     #[inline]
     pub fn transmit_run(
         &mut self,
         now: Instant,
         attachment: u64,
         run: &mut Run,
-        mut take: impl FnMut(&Message) -> bool,
+        take: impl FnOnce(&mut Run),
     ) {
         if let Some(index) = self.position(attachment)
             && self.carrier == Some(attachment)
         {
             let link = &mut self.links[index];
-            self.delivery.transmit_run(now, link, run, &mut take);
+            self.delivery.transmit_run(now, link, run, take);
         }
     }
 

@@ -247,8 +247,11 @@ impl Served {
         while let Poll::Ready(run) = self.subscription.poll_next(&mut cx) {
             let mut run = run.unwrap();
             let before = run.len();
-            let take = |message: &Message| taken.take(message);
-            self.session.transmit_run(now, attachment, &mut run, take);
+            self.session.transmit_run(now, attachment, &mut run, |run| {
+                while run.front().is_some_and(|message| taken.take(message)) {
+                    run.advance(1);
+                }
+            });
             for message in left.drain(..before - run.len()) {
                 self.down.sent(message);
                 count += 1;

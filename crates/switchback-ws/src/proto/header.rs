@@ -67,9 +67,14 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 /// Returns a message as a frame without a mask: what a server sends.
 pub(crate) fn encode_frame(message: &Message) -> Bytes {
     let mut frame = Vec::with_capacity(frame_len(message.len(), false));
-    push_header(&mut frame, message);
-    frame.extend_from_slice(message.as_bytes());
+    push_frame(message, &mut frame);
     frame.into()
+}
+
+/// Appends a message as a frame without a mask.
+pub(crate) fn push_frame(message: &Message, frames: &mut Vec<u8>) {
+    push_header(frames, message);
+    frames.extend_from_slice(message.as_bytes());
 }
 
 /// Appends the header of the frame that a message is, without a mask.

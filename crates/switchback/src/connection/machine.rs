@@ -99,14 +99,14 @@ impl Machine {
         }
     }
 
-    /// Offers the messages of a run to `take` at once, until it refuses, or it is not their turn.
+    /// Offers what may go at once of a run to `take`, which takes messages out at the front.
     #[inline]
     pub(crate) fn transmit_run(
         &mut self,
         now: Instant,
         attachment: u64,
         run: &mut Run,
-        take: impl FnMut(&Message) -> bool,
+        take: impl FnOnce(&mut Run),
     ) {
         match self {
             Self::Server(session) => session.transmit_run(now, attachment, run, take),

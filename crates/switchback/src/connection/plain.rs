@@ -93,11 +93,10 @@ impl Plain {
         Err(message)
     }
 
-    /// Offers the messages of a run to `take` at once, until it refuses, where it is their turn.
-    pub(super) fn transmit_run(&mut self, run: &mut Run, mut take: impl FnMut(&Message) -> bool) {
+    /// Offers a run to `take` at once, where it is its turn.
+    pub(super) fn transmit_run(&mut self, run: &mut Run, take: impl FnOnce(&mut Run)) {
         if self.has_room() && self.queue.is_empty() {
-            let taken = run.iter().take_while(|message| take(message)).count();
-            run.advance(taken);
+            take(run);
         }
     }
 

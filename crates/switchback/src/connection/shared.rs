@@ -4,7 +4,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use switchback_core::{
-    Broadcast, CloseReason, Error, ErrorKind, Message, Transport, TransportKind,
+    Broadcast, CloseReason, Error, ErrorKind, Listener, Message, Transport, TransportKind,
 };
 use switchback_session::Remains;
 use tokio::sync::watch;
@@ -25,9 +25,9 @@ pub(crate) struct Shared {
     waker: Arc<ConnectionWaker>,
     /// `waker` again, in the form that transports take.
     task: Waker,
-    watch: OnceLock<watch::Sender<State>>,
-    driver: Mutex<Timed>,
     janitor: Arc<Janitor>,
+    driver: Mutex<Timed>,
+    watch: OnceLock<watch::Sender<State>>,
     this: Weak<Self>,
     settings: Settings,
 }
@@ -141,6 +141,21 @@ impl Shared {
             return timed.driver.is_done();
         }
         self.drive_for_others(timed, now)
+    }
+
+    /// Sends what was published. What the janitor does, so that the application's task is left alone.
+    pub(crate) fn deliver(&self, now: Instant) {
+        let mut timed = self.peek();
+        if timed.short && timed.driver.is_well() && !self.outbox.is_closed() {
+            let mut cx = Context::from_waker(&self.task);
+            if timed.driver.transmit_short(&mut cx, now, &self.outbox)
+                && timed.driver.rest_short(&mut cx, now)
+            {
+                self.arm_ack(&mut timed, now);
+                return;
+            }
+        }
+        self.drive_for_others(timed, now);
     }
 
     /// Polls for the next event; `batch`, which is empty, gets the messages that come behind it.
@@ -348,7 +363,8 @@ impl Shared {
     /// Sends what is published from now on.
     pub(super) fn subscribe(&self, broadcast: &Broadcast) -> Result<(), Error> {
         self.outbox.subscribe();
-        self.with_driver(|driver| driver.subscribe(broadcast, self.waker.clone()))
+        let this = self.this.upgrade().ok_or(ErrorKind::Closed)?;
+        self.with_driver(|driver| driver.subscribe(broadcast, this))
     }
 
     pub(super) fn unsubscribe(&self, broadcast: &Broadcast) -> bool {
@@ -563,6 +579,14 @@ impl Shared {
             timed.ended = true;
             observer.ended(&self.settings.id, timed.driver.machine.remains());
         }
+    }
+}
+
+/// There is something to send, and nothing to read.
+impl Listener for Shared {
+    fn published(self: Arc<Self>) {
+        let janitor = self.janitor.clone();
+        janitor.deliver(self);
     }
 }
 

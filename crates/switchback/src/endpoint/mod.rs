@@ -24,7 +24,7 @@ use tower_service::Service;
 use self::departed::Departed;
 use self::parking::Parking;
 use self::sessions::Sessions;
-use crate::janitor::Janitor;
+use crate::janitor::Janitors;
 use crate::{Body, Config, Connection};
 
 /// Serves all transports on one path: an HTTP service to mount into hyper, hyper-util, tower or
@@ -62,7 +62,7 @@ pub(crate) struct Inner {
     sse: SseServer,
     longpoll: LongPollServer,
     sessions: Arc<Sessions>,
-    janitor: Arc<Janitor>,
+    janitors: Janitors,
     accepted: mpsc::Sender<Connection>,
     plain: Arc<AtomicUsize>,
 }
@@ -78,7 +78,6 @@ impl Endpoint {
     /// Makes an endpoint and the stream of its connections.
     pub fn new(config: Config) -> (Self, Incoming) {
         let (accepted, incoming) = mpsc::channel(config.backlog);
-        let janitor = Janitor::new();
         // Sessions and plain connections are counted here. A session that comes back has a place in a
         // transport's own list for what it has left, until that ends, and another for the new one.
         let attachments = config.max_connections.saturating_mul(2);
@@ -101,7 +100,7 @@ impl Endpoint {
                 Parking::new(config.max_parked, config.max_parked_bytes),
                 Departed::new(config.max_departed),
             )),
-            janitor,
+            janitors: Janitors::new(),
             accepted,
             plain: Arc::default(),
             config,

@@ -249,7 +249,7 @@ impl Inner {
             queue_hard: self.config.queue_hard,
             observer,
         };
-        Shared::new(machine, None, &self.janitor, settings)
+        Shared::new(machine, None, self.janitors.next(), settings)
     }
 
     /// Gives a connection to the application. One that it has no room for is told to come later.

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use switchback_core::{
-    CloseCode, CloseReason, Error, ErrorKind, Message, Transport, TransportKind,
+    CloseCode, CloseReason, Error, ErrorKind, Message, Run, Transport, TransportKind,
 };
 
 use super::Driver;
@@ -33,7 +33,25 @@ impl Link {
         if self.failed.is_some() {
             return false;
         }
-        match self.transport.poll_send(cx, message) {
+        let taken = self.transport.poll_send(cx, message);
+        self.note_taken(taken)
+    }
+
+    /// Gives the transport messages, which it takes out of the run. `false`: it has no room for all, or
+    /// has failed.
+    #[inline]
+    pub(super) fn take_run(&mut self, cx: &mut Context<'_>, run: &mut Run) -> bool {
+        if self.failed.is_some() {
+            return false;
+        }
+        self.unflushed = true;
+        let taken = self.transport.poll_send_run(cx, run);
+        self.note_taken(taken)
+    }
+
+    #[inline]
+    fn note_taken(&mut self, taken: Poll<Result<(), Error>>) -> bool {
+        match taken {
             Poll::Ready(Ok(())) => {
                 self.unflushed = true;
                 true

@@ -4,7 +4,6 @@
 //! application sends afterwards. Nobody reads a broadcast ahead of the transport, unless that order
 //! asks for it: what is behind is in the log, once for all its subscribers.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Context;
@@ -17,7 +16,6 @@ use switchback_core::{
 use super::Driver;
 use crate::connection::machine::Machine;
 use crate::connection::outbox::Outbox;
-use crate::connection::wake::ConnectionWaker;
 
 /// To how many broadcasts a connection subscribes at most: all of them are looked at with each drive.
 const MAX_SUBSCRIPTIONS: usize = 1024;
@@ -228,20 +226,24 @@ impl Driver {
 
     fn transmit_run(&mut self, cx: &mut Context<'_>, now: Instant, index: usize, run: &mut Run) {
         let link = &mut self.links[index];
-        let attachment = link.attachment;
-        let has_room = Cell::new(true);
-        let mut take = |message: &Message| {
-            has_room.set(link.take(cx, message));
-            has_room.get()
-        };
-        let machine = &mut self.machine;
-        machine.transmit_run(now, attachment, run, &mut take);
-        let mut left = 0;
-        while has_room.get() && !run.is_empty() && run.len() != left {
-            left = run.len();
-            // Something goes before the next one, or it is not as the others: that one by itself.
-            machine.transmit(now, attachment, &mut run.by_ref().take(1), &mut take);
-            machine.transmit_run(now, attachment, run, &mut take);
+        let (attachment, machine) = (link.attachment, &mut self.machine);
+        let mut has_room = true;
+        while has_room && !run.is_empty() {
+            let before = run.len();
+            machine.transmit_run(now, attachment, run, |run| {
+                has_room = link.take_run(cx, run);
+            });
+            if run.len() == before && has_room {
+                // Something goes before the next one, or it is not as the others: that one by itself.
+                let take = |message: &Message| {
+                    has_room = link.take(cx, message);
+                    has_room
+                };
+                machine.transmit(now, attachment, &mut run.by_ref().take(1), take);
+                if run.len() == before {
+                    return;
+                }
+            }
         }
     }
 
@@ -258,12 +260,5 @@ impl Driver {
             self.published.pieces.pop_front();
         }
         stowed
-    }
-}
-
-/// There is something to send, and nothing to read.
-impl Listener for ConnectionWaker {
-    fn published(&self) {
-        self.call();
     }
 }
