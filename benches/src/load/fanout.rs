@@ -50,7 +50,9 @@ impl Publishing {
 
 pub(super) fn run(args: &FanOutArgs) -> Result<Outcome, Fault> {
     let subscribers = args.connections as usize;
-    let mut swarm = Swarm::new(args.timing.spin)?.opening(args.timing.opening);
+    let mut swarm = Swarm::new(args.timing.spin)?
+        .opening(args.timing.opening)
+        .prompt();
     swarm.open(
         &args.common.url,
         args.common.kind,

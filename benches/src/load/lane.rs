@@ -72,6 +72,12 @@ impl Lane {
         }
     }
 
+    /// Has TCP acknowledge what was read, if it has not yet (`TCP_QUICKACK` in tcp(7)).
+    pub(super) fn acknowledge(&self) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let _ = socket2::SockRef::from(&self.stream).set_tcp_quickack(true);
+    }
+
     /// Writes as much of `out` as the socket takes.
     pub(super) fn write(&mut self, out: &mut Vec<u8>, traffic: &mut Traffic) -> Result<(), Fault> {
         while self.written < out.len() {
