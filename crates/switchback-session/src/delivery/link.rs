@@ -169,7 +169,10 @@ impl Link {
     #[inline]
     pub(super) fn note_tx(&mut self, now: Instant) {
         if now != self.last_tx {
-            self.gap = self.silence(now);
+            // A reply at the time of what it replies to ends no silence.
+            if now != self.last_rx {
+                self.gap = self.silence(now);
+            }
             self.last_tx = now;
         }
     }
