@@ -264,6 +264,11 @@ impl Drop for Restart {
     fn drop(&mut self) {
         if let Some(janitor) = self.0.upgrade() {
             janitor.lock().started = false;
+            if std::thread::panicking() {
+                // What the others wait for goes on.
+                janitor.change(|_| ());
+                janitor.notify.notify_one();
+            }
         }
     }
 }

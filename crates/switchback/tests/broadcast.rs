@@ -114,6 +114,74 @@ async fn everybody_gets_everything_in_order_through_cuts() {
     until("all unsubscribe", || broadcast.subscribers() == 0).await;
 }
 
+/// Has a connection parked, until the faults of the proxy end.
+async fn park(proxy: &Proxy, connection: &mut Connection) {
+    proxy.set(refuse(&TransportKind::ALL)).await;
+    proxy.cut(Cut::Reset);
+    event(connection, |event| matches!(event, Event::Reconnecting)).await;
+}
+
+#[tokio::test]
+async fn nothing_goes_behind_what_was_missed() {
+    for way in 0..3 {
+        let (server, mut incoming) = Server::start(Config::new()).await;
+        let broadcast = Broadcast::with_capacity(100, 1 << 20);
+        let client = quick(client(server.addr, TransportKind::WebSocket));
+        let (mut client, mut connection) = pair(client, &mut incoming).await;
+        client.send("ready").await.unwrap();
+        assert_eq!(text(&mut connection).await, "ready");
+        connection.subscribe(&broadcast).unwrap();
+        // In one go, so that nobody reads it.
+        for n in 0..1000 {
+            broadcast.publish(n.to_string());
+        }
+        let _ = match way {
+            0 => connection.send("behind").await,
+            1 => connection.try_send("behind"),
+            _ => connection.sender().try_send("behind"),
+        };
+        let new = event(&mut client, |event| {
+            assert!(!matches!(event, Event::Message(_)), "{event:?}");
+            matches!(event, Event::StartedAnew { .. })
+        });
+        let (received, _new, _) = tokio::join!(connection.recv(), accept(&mut incoming), new);
+        assert_eq!(received.unwrap_err().kind(), ErrorKind::Full);
+    }
+}
+
+#[tokio::test]
+async fn what_is_read_ahead_is_bounded() {
+    let (server, mut incoming) = Server::start(Config::new()).await;
+    let proxy = Proxy::start(server.addr).await.unwrap();
+    let client = quick(client(proxy.local_addr(), TransportKind::WebSocket));
+    let (_client, mut connection) = pair(client, &mut incoming).await;
+    let broadcast = Broadcast::new();
+    connection.subscribe(&broadcast).unwrap();
+    park(&proxy, &mut connection).await;
+    let mut published = 0;
+    while broadcast.publish(Message::binary(vec![0; 100_000])) > 0 {
+        published += 1;
+        assert!(published < 15, "more than a megabyte and a half");
+        let _ = connection.try_send("in between");
+    }
+    assert!(published > 5);
+}
+
+#[tokio::test]
+async fn who_is_closing_subscribes_to_nothing() {
+    let (server, mut incoming) = Server::start(Config::new()).await;
+    let proxy = Proxy::start(server.addr).await.unwrap();
+    let client = quick(client(proxy.local_addr(), TransportKind::WebSocket));
+    let (_client, mut connection) = pair(client, &mut incoming).await;
+    let broadcast = Broadcast::new();
+    park(&proxy, &mut connection).await;
+    let sender = connection.sender();
+    sender.close(CloseCode::NORMAL);
+    let refused = sender.subscribe(&broadcast).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Closed);
+    assert_eq!(broadcast.subscribers(), 0);
+}
+
 /// How the message of a number is sent.
 #[derive(PartialEq)]
 enum Way {
@@ -191,12 +259,7 @@ async fn a_connection_that_is_too_far_behind_is_closed() {
     connection.subscribe(&broadcast).unwrap();
     // What it misses while it is away is kept, up to the capacity.
     for count in [100, 1000] {
-        proxy.set(refuse(&TransportKind::ALL)).await;
-        proxy.cut(Cut::Reset);
-        event(&mut connection, |event| {
-            matches!(event, Event::Reconnecting)
-        })
-        .await;
+        park(&proxy, &mut connection).await;
         for n in 0..count {
             assert_eq!(broadcast.publish(n.to_string()), 1);
         }

@@ -22,8 +22,12 @@ pub(super) struct Log {
     waiting: Vec<Option<Waiting>>,
     /// The places that nobody has.
     vacant: Vec<usize>,
+    /// How many of them wait.
+    count: usize,
     /// Room for those that are to be woken.
     room: Vec<Waiting>,
+    /// What was taken out of the log, to be dropped without a lock.
+    forgotten: Vec<Arc<Segment>>,
 }
 
 /// A segment in the log.
@@ -60,11 +64,13 @@ impl Log {
             published: 0,
             messages: 0,
             bytes: 0,
-            max_messages,
-            max_bytes,
+            max_messages: max_messages.max(1),
+            max_bytes: max_bytes.max(1),
             waiting: Vec::new(),
             vacant: Vec::new(),
+            count: 0,
             room: Vec::new(),
+            forgotten: Vec::new(),
         }
     }
 
@@ -107,7 +113,8 @@ impl Log {
             self.messages -= usize::from(first.len);
             self.bytes -= first.bytes();
             let behind = first.readers;
-            self.shelves.pop_front();
+            let first = self.shelves.pop_front();
+            self.forgotten.extend(first.and_then(|first| first.segment));
             if let Some(first) = self.shelves.front_mut() {
                 first.readers += behind;
             }
@@ -116,6 +123,9 @@ impl Log {
 
     /// Takes all that wait.
     pub(super) fn take_waiting(&mut self) -> Vec<Waiting> {
+        if mem::take(&mut self.count) == 0 {
+            return Vec::new();
+        }
         let mut woken = mem::take(&mut self.room);
         woken.extend(self.waiting.iter_mut().filter_map(Option::take));
         woken
@@ -148,12 +158,32 @@ impl Log {
         self.shelves[index].readers -= 1;
         self.tidy();
         self.vacant.push(place);
-        self.waiting[place].take()
+        let waiting = self.waiting[place].take();
+        self.count -= usize::from(waiting.is_some());
+        if self.subscribers() == 0 {
+            self.waiting = Vec::new();
+            self.vacant = Vec::new();
+            self.room = Vec::new();
+        }
+        waiting
     }
 
     /// Whom a subscriber has woken when something is published.
-    pub(super) fn waiting(&mut self, place: usize) -> &mut Option<Waiting> {
-        &mut self.waiting[place]
+    pub(super) fn waiting(&self, place: usize) -> Option<&Waiting> {
+        self.waiting[place].as_ref()
+    }
+
+    /// Changes whom a subscriber has woken. Returns what is not needed any more, which must not be dropped
+    /// under a lock.
+    pub(super) fn wait(&mut self, place: usize, waiting: Waiting) -> Option<Waiting> {
+        let before = self.waiting[place].replace(waiting);
+        self.count += usize::from(before.is_none());
+        before
+    }
+
+    /// Takes what was taken out of the log.
+    pub(super) fn take_forgotten(&mut self) -> Vec<Arc<Segment>> {
+        mem::take(&mut self.forgotten)
     }
 
     /// Returns what a subscriber that reads `next` finds in one segment, and moves it behind that.

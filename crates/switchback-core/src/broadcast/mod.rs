@@ -7,8 +7,9 @@ mod segment;
 mod subscription;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::listener::Listener;
 use self::log::Log;
@@ -48,7 +49,8 @@ impl Broadcast {
     }
 
     /// Makes a broadcast whose subscribers may be so many messages, or so many bytes of payload, behind,
-    /// whichever comes first.
+    /// whichever comes first; zero is as one. It should be more than is ever published in one go: then nobody
+    /// has had a chance to read.
     ///
     /// Messages are kept in segments of 64, or of 16 KiB and the message that goes beyond that: one
     /// segment more may be kept. What all have read is forgotten, except in the last segment.
@@ -65,20 +67,26 @@ impl Broadcast {
     /// The message is [prepared](Message::prepare). All subscribers see all messages in the same order.
     pub fn publish(&self, message: impl Into<Message>) -> usize {
         let message = message.into();
-        let mut log = self.0.lock();
-        let subscribers = log.subscribers();
-        if subscribers > 0 {
-            log.push(message.prepare());
-        }
-        self.0.published.store(log.published(), Ordering::Release);
-        let mut woken = log.take_waiting();
-        drop(log);
-        // They may run anything.
+        let (subscribers, mut woken) = self.0.with(|log| {
+            let subscribers = log.subscribers();
+            if subscribers > 0 {
+                log.push(message.prepare());
+            }
+            self.0.published.store(log.published(), Ordering::Release);
+            (subscribers, log.take_waiting())
+        });
+        // They may run anything. Should one panic, the others are told all the same.
+        let mut panicked = None;
         for waiting in woken.drain(..) {
-            waiting.wake();
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| waiting.wake())) {
+                panicked.get_or_insert(panic);
+            }
         }
         if woken.capacity() > 0 {
-            self.0.lock().reuse(woken);
+            self.0.with(|log| log.reuse(woken));
+        }
+        if let Some(panic) = panicked {
+            resume_unwind(panic);
         }
         subscribers
     }
@@ -90,7 +98,7 @@ impl Broadcast {
 
     /// Returns how many have subscribed.
     pub fn subscribers(&self) -> usize {
-        self.0.lock().subscribers()
+        self.0.with(|log| log.subscribers())
     }
 
     /// Tells whether two are clones of each other.
@@ -100,8 +108,14 @@ impl Broadcast {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Works on the log. What is forgotten is dropped without the lock, because that may run anything.
+    fn with<R>(&self, work: impl FnOnce(&mut Log) -> R) -> R {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = work(&mut log);
+        let forgotten = log.take_forgotten();
+        drop(log);
+        drop(forgotten);
+        result
     }
 }
 

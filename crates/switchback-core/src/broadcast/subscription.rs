@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use super::listener::Waiting;
-use super::log::Found;
+use super::log::{Found, Log};
 use super::{Broadcast, Listener, Run, Shared};
 
 /// Reads what is published on a [`Broadcast`]. Dropping it unsubscribes.
@@ -18,7 +18,7 @@ pub struct Subscription {
 
 impl Subscription {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let (place, next) = shared.lock().join();
+        let (place, next) = shared.with(Log::join);
         Self {
             shared,
             place,
@@ -34,46 +34,39 @@ impl Subscription {
     /// Messages were missed, because this subscriber was further behind than the capacity. It goes on
     /// with the first that is kept.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Run, Lagged>> {
-        let mut log = self.shared.lock();
-        match log.read(&mut self.next) {
-            Found::Run(run) => Poll::Ready(Ok(run)),
-            Found::Missed(missed) => Poll::Ready(Err(Lagged { missed })),
-            Found::Nothing => {
-                let before = match log.waiting(self.place) {
-                    Some(Waiting::Task(waker)) if waker.will_wake(cx.waker()) => None,
-                    waiting => waiting.replace(Waiting::Task(cx.waker().clone())),
-                };
-                drop(log);
-                drop(before);
-                Poll::Pending
-            }
+        let waits = |waiting: &Waiting| matches!(waiting, Waiting::Task(waker) if waker.will_wake(cx.waker()));
+        match self.read(waits, || Waiting::Task(cx.waker().clone())) {
+            Some(result) => Poll::Ready(result),
+            None => Poll::Pending,
         }
     }
 
     /// Returns what was published since the last time: up to 64 messages at once. If there is nothing,
-    /// a listener is told once there is.
+    /// the listener is told once there is; one that was given before is not any more.
     ///
     /// # Errors
     ///
     /// As [`poll_next`](Self::poll_next).
-    pub fn next_or_listen(
+    pub fn next_or_listen(&mut self, listener: &Arc<dyn Listener>) -> Option<Result<Run, Lagged>> {
+        let waits = |waiting: &Waiting| matches!(waiting, Waiting::Listener(other) if Arc::ptr_eq(other, listener));
+        self.read(waits, || Waiting::Listener(listener.clone()))
+    }
+
+    /// Reads, or else waits as `wait` says if it does not yet.
+    fn read(
         &mut self,
-        listener: impl FnOnce() -> Arc<dyn Listener>,
+        waits: impl FnOnce(&Waiting) -> bool,
+        wait: impl FnOnce() -> Waiting,
     ) -> Option<Result<Run, Lagged>> {
-        let mut log = self.shared.lock();
-        match log.read(&mut self.next) {
-            Found::Run(run) => Some(Ok(run)),
-            Found::Missed(missed) => Some(Err(Lagged { missed })),
-            Found::Nothing => {
-                let before = match log.waiting(self.place) {
-                    Some(Waiting::Listener(_)) => None,
-                    waiting => waiting.replace(Waiting::Listener(listener())),
-                };
-                drop(log);
-                drop(before);
-                None
-            }
-        }
+        let (place, next) = (self.place, &mut self.next);
+        let (found, before) = self.shared.with(|log| match log.read(next) {
+            Found::Run(run) => (Some(Ok(run)), None),
+            Found::Missed(missed) => (Some(Err(Lagged { missed })), None),
+            Found::Nothing if log.waiting(place).is_some_and(waits) => (None, None),
+            Found::Nothing => (None, log.wait(place, wait())),
+        });
+        drop(before);
+        found
     }
 
     /// Waits for what is published, up to 64 messages at once.
@@ -102,7 +95,8 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let waiting = self.shared.lock().leave(self.place, self.next);
+        let (place, next) = (self.place, self.next);
+        let waiting = self.shared.with(|log| log.leave(place, next));
         // Not under the lock: it may be the last that holds a task, with another subscription in it.
         drop(waiting);
     }

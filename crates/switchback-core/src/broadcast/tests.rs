@@ -5,7 +5,7 @@ use std::thread;
 
 use bytes::Bytes;
 
-use super::{Broadcast, Lagged, Run, Subscription};
+use super::{Broadcast, Lagged, Listener, Run, Subscription};
 use crate::{Message, WireForm};
 
 #[derive(Default)]
@@ -104,6 +104,89 @@ fn who_falls_behind_misses_messages_and_goes_on() {
         broadcast.publish("1000");
         assert_eq!(read(&mut slow), (numbers(1000..1001), 0));
     }
+}
+
+#[test]
+fn who_reads_everything_misses_nothing_however_small_the_capacity() {
+    for (messages, bytes) in [(0, usize::MAX), (100, 0), (0, 0)] {
+        let broadcast = Broadcast::with_capacity(messages, bytes);
+        let mut subscription = broadcast.subscribe();
+        for n in 0..200 {
+            broadcast.publish(n.to_string());
+            assert_eq!(read(&mut subscription), (numbers(n..n + 1), 0));
+        }
+        broadcast.publish("x".repeat(20_000));
+        assert_eq!(read(&mut subscription).1, 0);
+    }
+}
+
+/// What is dropped, woken or told may use the broadcast itself.
+struct Curious(Broadcast);
+
+impl AsRef<[u8]> for Curious {
+    fn as_ref(&self) -> &[u8] {
+        &[0; 20_000]
+    }
+}
+
+impl Drop for Curious {
+    fn drop(&mut self) {
+        self.0.subscribers();
+    }
+}
+
+impl Listener for Curious {
+    fn published(self: Arc<Self>) {
+        self.0.publish("again");
+    }
+}
+
+#[test]
+fn nothing_of_others_runs_under_the_lock() {
+    let broadcast = Broadcast::with_capacity(1, 1);
+    let curious = || Message::binary(Bytes::from_owner(Curious(broadcast.clone())));
+    let mut subscription = broadcast.subscribe();
+    for _ in 0..3 {
+        broadcast.publish(curious());
+    }
+    // They are dropped when they are read, when nobody has, and with who has not.
+    assert!(poll(&mut subscription).is_ready());
+    broadcast.publish(curious());
+    drop(subscription);
+    let mut subscription = broadcast.subscribe();
+    let listener: Arc<dyn Listener> = Arc::new(Curious(broadcast.clone()));
+    assert!(subscription.next_or_listen(&listener).is_none());
+    broadcast.publish("once");
+    assert_eq!(read(&mut subscription).0, ["once", "again"]);
+}
+
+struct Panics;
+
+impl Listener for Panics {
+    fn published(self: Arc<Self>) {
+        panic!("as it does");
+    }
+}
+
+#[test]
+fn a_listener_that_panics_keeps_nobody_from_being_told() {
+    let broadcast = Broadcast::new();
+    let (mut first, mut second) = (broadcast.subscribe(), broadcast.subscribe());
+    let panics: Arc<dyn Listener> = Arc::new(Panics);
+    assert!(first.next_or_listen(&panics).is_none());
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(count.clone());
+    assert!(
+        second
+            .poll_next(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    std::thread::scope(|scope| {
+        let publish = scope.spawn(|| broadcast.publish("x"));
+        assert!(publish.join().is_err());
+    });
+    assert_eq!(count.0.load(Ordering::SeqCst), 1);
+    assert_eq!(read(&mut first).0, ["x"]);
 }
 
 /// Payloads that say how many of them are left.

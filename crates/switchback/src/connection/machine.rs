@@ -180,6 +180,15 @@ impl Machine {
         }
     }
 
+    /// Tells whether either side has begun to close.
+    pub(crate) fn is_closing(&self) -> bool {
+        match self {
+            Self::Server(session) => session.is_closing(),
+            Self::Client(session) => session.is_closing(),
+            Self::Plain(plain) => plain.closed || plain.closing.is_some(),
+        }
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         match self {
             Self::Server(session) => session.is_closed(),

@@ -132,12 +132,12 @@ impl Outbox {
         self.queued.load(Ordering::Relaxed)
     }
 
-    /// The connection is about to subscribe to a broadcast.
-    pub(crate) fn subscribe(&self) {
-        self.subscribed.store(true, Ordering::Relaxed);
+    /// Says whether broadcasts are to be asked. Call it with the driver's lock.
+    pub(crate) fn set_subscribed(&self, subscribed: bool) {
+        self.subscribed.store(subscribed, Ordering::Relaxed);
     }
 
-    /// Tells whether the connection may have subscribed to a broadcast.
+    /// Tells whether the connection has subscribed to a broadcast.
     #[inline]
     pub(crate) fn is_subscribed(&self) -> bool {
         self.subscribed.load(Ordering::Relaxed)

@@ -16,7 +16,8 @@ impl Sender {
         Self(shared)
     }
 
-    /// Queues a message if there is room below the hard limit. Never waits: what a broadcast uses.
+    /// Queues a message if there is room below the hard limit. Never waits for room. To send to many
+    /// connections, [`Broadcast`] does better.
     ///
     /// # Errors
     ///

@@ -362,9 +362,8 @@ impl Shared {
 
     /// Sends what is published from now on.
     pub(super) fn subscribe(&self, broadcast: &Broadcast) -> Result<(), Error> {
-        self.outbox.subscribe();
         let this = self.this.upgrade().ok_or(ErrorKind::Closed)?;
-        self.with_driver(|driver| driver.subscribe(broadcast, this))
+        self.with_driver(|driver| driver.subscribe(broadcast, this, &self.outbox))
     }
 
     pub(super) fn unsubscribe(&self, broadcast: &Broadcast) -> bool {

@@ -20,17 +20,23 @@ use crate::connection::outbox::Outbox;
 /// To how many broadcasts a connection subscribes at most: all of them are looked at with each drive.
 const MAX_SUBSCRIPTIONS: usize = 1024;
 
-/// How much is read ahead of the transport at most, because messages are to be sent behind it.
+/// How much is read ahead of the transport at most, because messages are to be sent behind it: in pieces,
+/// and in bytes of what was published.
 const MAX_PIECES: usize = 1024;
+const MAX_AHEAD: usize = 1024 * 1024;
 
 #[derive(Default)]
 pub(super) struct Published {
     subscriptions: Vec<Subscription>,
     /// Read, and not taken by a transport.
     pieces: VecDeque<Piece>,
+    /// How many bytes were published of that.
+    ahead: usize,
+    /// The subscription to read first.
+    turn: usize,
     /// Is told that something was published. There is one once the connection has subscribed.
     listener: Option<Arc<dyn Listener>>,
-    /// Messages were missed.
+    /// Messages were missed: nothing may go that was not read or sent before.
     lagged: bool,
 }
 
@@ -45,7 +51,7 @@ impl Published {
     /// Tells whether nothing has its turn before what is in the outbox.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.pieces.is_empty() && !self.lagged
     }
 
     /// Tells whether it is the turn of something that the application has sent.
@@ -54,7 +60,7 @@ impl Published {
         match self.pieces.front() {
             Some(Piece::Sent(_)) => true,
             Some(Piece::Run(_)) => false,
-            None => outbox.is_queued(),
+            None => outbox.is_queued() && !self.lagged,
         }
     }
 
@@ -65,8 +71,8 @@ impl Published {
                 std::mem::swap(sent, queue);
                 self.pieces.pop_front();
             }
-            Some(Piece::Run(_)) => {}
-            None => outbox.take(queue),
+            None if !self.lagged => outbox.take(queue),
+            Some(Piece::Run(_)) | None => {}
         }
     }
 
@@ -77,29 +83,43 @@ impl Published {
             return None;
         }
         match self.pieces.pop_front() {
-            Some(Piece::Run(run)) => Some(run),
+            Some(Piece::Run(run)) => {
+                self.ahead -= run.bytes();
+                Some(run)
+            }
             _ => self.read(),
         }
     }
 
-    /// Reads what was published; `None` when there is nothing: the connection is told when there is.
+    /// Puts back what was left of a run.
+    fn put_back(&mut self, run: Run) {
+        self.ahead += run.bytes();
+        self.pieces.push_front(Piece::Run(run));
+    }
+
+    /// Reads what was published, of one subscription after the other; `None` when there is nothing: the
+    /// connection is told when there is.
     fn read(&mut self) -> Option<Run> {
         let listener = self.listener.as_ref()?;
-        for subscription in &mut self.subscriptions {
-            match subscription.next_or_listen(|| listener.clone()) {
+        let count = self.subscriptions.len();
+        for _ in 0..count {
+            self.turn = (self.turn + 1) % count;
+            match self.subscriptions[self.turn].next_or_listen(listener) {
                 Some(Ok(run)) => return Some(run),
                 Some(Err(_)) => {
-                    self.lagged = true;
+                    self.lag();
                     break;
                 }
                 None => {}
             }
         }
-        if self.lagged {
-            // Nothing goes behind what is missing.
-            self.subscriptions.clear();
-        }
         None
+    }
+
+    /// Reads nothing more: nothing goes behind what is missing.
+    fn lag(&mut self) {
+        self.lagged = true;
+        self.subscriptions.clear();
     }
 
     /// Reads all that was published by now. Returns whether anything is to be sent before what the
@@ -113,6 +133,7 @@ impl Published {
                 outbox.take(&mut sent);
                 self.pieces.push_back(Piece::Sent(sent));
             }
+            self.ahead += run.bytes();
             let run = match self.pieces.back_mut() {
                 Some(Piece::Run(last)) => last.append(run),
                 _ => Err(run),
@@ -120,12 +141,11 @@ impl Published {
             if let Err(run) = run {
                 self.pieces.push_back(Piece::Run(run));
             }
-            if self.pieces.len() > MAX_PIECES {
-                self.lagged = true;
-                self.subscriptions.clear();
+            if self.pieces.len() > MAX_PIECES || self.ahead > MAX_AHEAD {
+                self.lag();
             }
         }
-        !self.pieces.is_empty()
+        !self.is_empty()
     }
 }
 
@@ -135,8 +155,9 @@ impl Driver {
         &mut self,
         broadcast: &Broadcast,
         listener: Arc<dyn Listener>,
+        outbox: &Outbox,
     ) -> Result<(), Error> {
-        if self.end.is_some() || self.closing.is_some() {
+        if self.end.is_some() || self.closing.is_some() || self.machine.is_closing() {
             return Err(ErrorKind::Closed.into());
         }
         let subscriptions = &mut self.published.subscriptions;
@@ -147,6 +168,8 @@ impl Driver {
             let text = format!("a connection subscribes to {MAX_SUBSCRIPTIONS} broadcasts at most");
             return Err(Error::with_message(ErrorKind::Full, text));
         }
+        // First: who publishes and then sends is to find it.
+        outbox.set_subscribed(true);
         subscriptions.push(broadcast.subscribe());
         self.published.listener = Some(listener);
         self.subscribed = true;
@@ -160,11 +183,14 @@ impl Driver {
         broadcast: &Broadcast,
         outbox: &Outbox,
     ) -> bool {
-        self.published.read_ahead(outbox);
-        let subscriptions = &mut self.published.subscriptions;
-        let before = subscriptions.len();
-        subscriptions.retain(|one| !one.is_of(broadcast));
-        subscriptions.len() < before
+        let is_of = |one: &Subscription| one.is_of(broadcast);
+        let subscribed = self.published.subscriptions.iter().any(is_of);
+        if subscribed {
+            self.published.read_ahead(outbox);
+            self.published.subscriptions.retain(|one| !is_of(one));
+            outbox.set_subscribed(!self.published.subscriptions.is_empty());
+        }
+        subscribed
     }
 
     /// Reads what was published by now, before the application sends something. Returns whether it is
@@ -217,7 +243,7 @@ impl Driver {
             self.transmit_run(cx, now, index, &mut run);
             self.deferred += before - run.len();
             if !run.is_empty() {
-                self.published.pieces.push_front(Piece::Run(run));
+                self.published.put_back(run);
                 return false;
             }
         }
@@ -251,9 +277,10 @@ impl Driver {
     pub(super) fn stow_published(&mut self) -> bool {
         let mut stowed = false;
         while let Some(Piece::Run(run)) = self.published.pieces.front_mut() {
-            let before = run.len();
+            let before = (run.len(), run.bytes());
             self.machine.send_from(run);
-            stowed |= run.len() < before;
+            stowed |= run.len() < before.0;
+            self.published.ahead -= before.1 - run.bytes();
             if !run.is_empty() {
                 break;
             }
