@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use switchback::{CloseCode, CloseReason, Message, Sender};
+use switchback::{Broadcast, CloseCode, CloseReason, Message, Sender};
 use switchback_examples::chat::{Entry, Person, ToClient};
 use tokio::sync::watch;
 
@@ -22,6 +22,8 @@ pub(crate) struct Room {
 #[derive(Default)]
 struct State {
     members: BTreeMap<u64, Member>,
+    /// Who has joined hears what happens, absent or not.
+    joined: Broadcast,
     history: VecDeque<Entry>,
     /// When the server started, so that the ids of entries of two runs differ.
     started: u128,
@@ -32,8 +34,6 @@ struct State {
 
 struct Member {
     sender: Sender,
-    /// Whether the member gets to hear what happens: from the first `join` on, absent or not.
-    joined: bool,
     /// As the others see this member; `None` before the first `join`, and during a long absence.
     person: Option<Person>,
 }
@@ -63,7 +63,6 @@ impl Room {
             id,
             Member {
                 sender,
-                joined: false,
                 person: None,
             },
         );
@@ -85,7 +84,6 @@ impl Room {
         let Some(member) = state.members.get_mut(&id) else {
             return;
         };
-        member.joined = true;
         member.person = Some(person.clone());
         let people = state
             .members
@@ -101,6 +99,10 @@ impl Room {
                 messages,
             },
         );
+        // Behind the welcome. One that is closed meanwhile is on its way out.
+        if let Some(member) = state.members.get(&id) {
+            let _ = member.sender.subscribe(&state.joined);
+        }
         state.tell_all(&ToClient::Person { person });
     }
 
@@ -189,17 +191,15 @@ impl State {
     }
 
     fn tell_all(&self, what: &ToClient) {
-        // Prepared: encoded once per kind of transport, however many are listening.
-        let message = Message::from(what).prepare();
-        for member in self.members.values().filter(|member| member.joined) {
-            member.tell(message.clone());
-        }
+        // Kept once, however many are listening. Whoever falls too far behind is disconnected, rather
+        // than missing a part silently.
+        self.joined.publish(what);
     }
 }
 
 impl Member {
-    /// Sends without ever waiting. Somebody who reads so slowly that the queue is full is disconnected,
-    /// rather than missing a part silently.
+    /// Sends without ever waiting. Somebody who reads so slowly that the queue is full is disconnected
+    /// as well.
     fn tell(&self, message: Message) {
         if let Err(error) = self.sender.try_send(message)
             && error.is_full()
