@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use support::{Server, client, refuse, within};
@@ -54,7 +56,7 @@ async fn event(connection: &mut Connection, wanted: impl Fn(&Event) -> bool) -> 
 async fn until(what: &str, condition: impl Fn() -> bool) {
     let poll = async {
         while !condition() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
     };
     within(what, poll).await;
@@ -78,9 +80,12 @@ async fn everybody_gets_everything_in_order_through_cuts() {
         }
     }
     assert_eq!(broadcast.subscribers(), clients.len());
+    // How far the first of them is.
+    let first = Arc::new(AtomicUsize::new(0));
     let readers: Vec<_> = clients
         .into_iter()
         .map(|mut client| {
+            let first = first.clone();
             tokio::spawn(async move {
                 for n in 0..MESSAGES {
                     let text = text(&mut client).await;
@@ -89,6 +94,7 @@ async fn everybody_gets_everything_in_order_through_cuts() {
                         _ => n.to_string(),
                     };
                     assert_eq!(text, expected);
+                    first.fetch_max(n + 1, Ordering::Relaxed);
                 }
                 client
             })
@@ -101,10 +107,9 @@ async fn everybody_gets_everything_in_order_through_cuts() {
         };
         assert_eq!(broadcast.publish(message), readers.len());
         if n % 100 == 50 {
+            // While messages are under way to the others.
+            until("somebody reads", || first.load(Ordering::Relaxed) + 60 > n).await;
             proxy.cut(Cut::Reset);
-        }
-        if n % 10 == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
     for reader in readers {
@@ -112,6 +117,12 @@ async fn everybody_gets_everything_in_order_through_cuts() {
         client.close(CloseCode::NORMAL).await.unwrap();
     }
     until("all unsubscribe", || broadcast.subscribers() == 0).await;
+}
+
+/// Connects through a proxy, on any transport, and returns both ends.
+async fn through(proxy: &Proxy, incoming: &mut Incoming) -> (Connection, Connection) {
+    let url = format!("http://{}/rt", proxy.local_addr());
+    pair(quick(Client::new(&url).unwrap()), incoming).await
 }
 
 /// Has a connection parked, until the faults of the proxy end.
@@ -153,8 +164,7 @@ async fn nothing_goes_behind_what_was_missed() {
 async fn what_is_read_ahead_is_bounded() {
     let (server, mut incoming) = Server::start(Config::new()).await;
     let proxy = Proxy::start(server.addr).await.unwrap();
-    let client = quick(client(proxy.local_addr(), TransportKind::WebSocket));
-    let (_client, mut connection) = pair(client, &mut incoming).await;
+    let (_client, mut connection) = through(&proxy, &mut incoming).await;
     let broadcast = Broadcast::new();
     connection.subscribe(&broadcast).unwrap();
     park(&proxy, &mut connection).await;
@@ -171,8 +181,7 @@ async fn what_is_read_ahead_is_bounded() {
 async fn who_is_closing_subscribes_to_nothing() {
     let (server, mut incoming) = Server::start(Config::new()).await;
     let proxy = Proxy::start(server.addr).await.unwrap();
-    let client = quick(client(proxy.local_addr(), TransportKind::WebSocket));
-    let (_client, mut connection) = pair(client, &mut incoming).await;
+    let (_client, mut connection) = through(&proxy, &mut incoming).await;
     let broadcast = Broadcast::new();
     park(&proxy, &mut connection).await;
     let sender = connection.sender();
@@ -253,9 +262,7 @@ async fn a_connection_that_is_too_far_behind_is_closed() {
     let (server, mut incoming) = Server::start(config).await;
     let proxy = Proxy::start(server.addr).await.unwrap();
     let broadcast = Broadcast::with_capacity(100, 1 << 20);
-    let url = format!("http://{}/rt", proxy.local_addr());
-    let client = quick(Client::new(&url).unwrap());
-    let (mut client, mut connection) = pair(client, &mut incoming).await;
+    let (mut client, mut connection) = through(&proxy, &mut incoming).await;
     connection.subscribe(&broadcast).unwrap();
     // What it misses while it is away is kept, up to the capacity.
     for count in [100, 1000] {

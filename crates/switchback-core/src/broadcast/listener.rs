@@ -1,4 +1,3 @@
-use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -22,11 +21,5 @@ impl Waiting {
             Self::Task(waker) => waker.wake(),
             Self::Listener(listener) => listener.published(),
         }
-    }
-}
-
-impl fmt::Debug for Waiting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Waiting")
     }
 }

@@ -21,7 +21,7 @@ pub use config::ClientConfig;
 pub use event::{Action, ClientEvent, Failure, FailureWhy};
 pub use probation::Memory;
 
-use crate::delivery::{Delivery, Tally};
+use crate::delivery::{Delivery, Link, Tally};
 use crate::{ClosedBy, Entropy, ProtocolError, SessionId, Token};
 use attachment::{Attachment, Role};
 use choice::Choice;
@@ -269,12 +269,9 @@ impl ClientSession {
         message: Message,
         take: impl FnOnce(&Message) -> bool,
     ) -> Result<(), Message> {
-        match self.position(attachment) {
-            Some(index) if self.current == Some(attachment) => {
-                let link = &mut self.links[index].link;
-                self.delivery.transmit_next(now, link, message, take)
-            }
-            _ => Err(message),
+        match self.carrying(attachment) {
+            Some((delivery, link)) => delivery.transmit_next(now, link, message, take),
+            None => Err(message),
         }
     }
 
@@ -289,12 +286,17 @@ impl ClientSession {
         run: &mut Run,
         take: impl FnOnce(&mut Run),
     ) {
-        if let Some(index) = self.position(attachment)
-            && self.current == Some(attachment)
-        {
-            let link = &mut self.links[index].link;
-            self.delivery.transmit_run(now, link, run, take);
+        if let Some((delivery, link)) = self.carrying(attachment) {
+            delivery.transmit_run(now, link, run, take);
         }
+    }
+
+    /// Returns what sends on an attachment, if that carries messages.
+    #[inline]
+    fn carrying(&mut self, attachment: u64) -> Option<(&mut Delivery, &mut Link)> {
+        let index = self.position(attachment)?;
+        let carries = self.current == Some(attachment);
+        carries.then(|| (&mut self.delivery, &mut self.links[index].link))
     }
 
     /// Withholds acknowledgements, or lets them go again. The peer's replay buffer fills, and it stops

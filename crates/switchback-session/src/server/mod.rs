@@ -354,12 +354,9 @@ impl ServerSession {
         message: Message,
         take: impl FnOnce(&Message) -> bool,
     ) -> Result<(), Message> {
-        match self.position(attachment) {
-            Some(index) if self.carrier == Some(attachment) => {
-                let link = &mut self.links[index];
-                self.delivery.transmit_next(now, link, message, take)
-            }
-            _ => Err(message),
+        match self.carrying(attachment) {
+            Some((delivery, link)) => delivery.transmit_next(now, link, message, take),
+            None => Err(message),
         }
     }
 
@@ -374,12 +371,17 @@ impl ServerSession {
         run: &mut Run,
         take: impl FnOnce(&mut Run),
     ) {
-        if let Some(index) = self.position(attachment)
-            && self.carrier == Some(attachment)
-        {
-            let link = &mut self.links[index];
-            self.delivery.transmit_run(now, link, run, take);
+        if let Some((delivery, link)) = self.carrying(attachment) {
+            delivery.transmit_run(now, link, run, take);
         }
+    }
+
+    /// Returns what sends on an attachment, if that carries messages.
+    #[inline]
+    fn carrying(&mut self, attachment: u64) -> Option<(&mut Delivery, &mut Link)> {
+        let index = self.position(attachment)?;
+        let carries = self.carrier == Some(attachment);
+        carries.then(|| (&mut self.delivery, &mut self.links[index]))
     }
 
     /// Withholds acknowledgements, or lets them go again. The peer's replay buffer fills, and it stops

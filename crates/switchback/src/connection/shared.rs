@@ -313,14 +313,8 @@ impl Shared {
 
     /// Gives the message back while there is no room below the soft limit.
     fn push_soft(&self, message: Message) -> Result<Option<Message>, SendError> {
-        let ahead = self.read_ahead();
-        let pushed = self.outbox.push(message, Bound::Soft);
-        drop(ahead);
-        match pushed {
-            Ok(first) => {
-                self.tell(first);
-                Ok(None)
-            }
+        match self.push(message, Bound::Soft) {
+            Ok(()) => Ok(None),
             Err((message, Rejected::Full)) => Ok(Some(message)),
             Err((message, Rejected::Closed)) => {
                 Err(SendError::new(message, ErrorKind::Closed.into()))
@@ -331,33 +325,33 @@ impl Shared {
     /// Queues a message if there is room below the hard limit, and tells as [`send`](Self::send) does.
     pub(super) fn enqueue(&self, message: Message) -> Result<(), SendError> {
         let message = self.check_size(message)?;
-        let ahead = self.read_ahead();
-        let pushed = self.outbox.push(message, Bound::Hard);
-        drop(ahead);
-        match pushed {
-            Ok(first) => {
-                self.tell(first);
-                Ok(())
-            }
-            Err((message, rejected)) => {
+        self.push(message, Bound::Hard)
+            .map_err(|(message, rejected)| {
                 let kind = match rejected {
                     Rejected::Full => ErrorKind::Full,
                     Rejected::Closed => ErrorKind::Closed,
                 };
-                Err(SendError::new(message, kind.into()))
-            }
-        }
+                SendError::new(message, kind.into())
+            })
     }
 
-    /// What was published before a message is sent goes before it, and what is published afterwards
-    /// does not: nobody reads until the message is in the outbox, and the lock is released.
+    /// Queues a message, and calls for a drive with the first: those behind it go with it.
+    ///
+    /// What was published before goes before it, and what is published afterwards does not: nobody
+    /// reads until the message is in the outbox, and the lock is released.
     #[inline]
-    fn read_ahead(&self) -> Option<MutexGuard<'_, Timed>> {
-        self.outbox.is_subscribed().then(|| {
+    fn push(&self, message: Message, bound: Bound) -> Result<(), (Message, Rejected)> {
+        let ahead = self.outbox.is_subscribed().then(|| {
             let mut timed = self.peek();
             timed.driver.read_ahead(&self.outbox);
             timed
-        })
+        });
+        let pushed = self.outbox.push(message, bound);
+        drop(ahead);
+        if pushed? {
+            self.waker.call();
+        }
+        Ok(())
     }
 
     /// Sends what is published from now on.
@@ -368,13 +362,6 @@ impl Shared {
 
     pub(super) fn unsubscribe(&self, broadcast: &Broadcast) -> bool {
         self.with_driver(|driver| driver.unsubscribe(broadcast, &self.outbox))
-    }
-
-    /// Calls for a drive with the first message that is queued. Those behind it go with it.
-    fn tell(&self, first: bool) {
-        if first {
-            self.waker.call();
-        }
     }
 
     #[inline]

@@ -33,8 +33,10 @@ impl Link {
         if self.failed.is_some() {
             return false;
         }
-        let taken = self.transport.poll_send(cx, message);
-        self.note_taken(taken)
+        let sent = self.transport.poll_send(cx, message);
+        let taken = self.note_sent(sent);
+        self.unflushed |= taken;
+        taken
     }
 
     /// Gives the transport messages, which it takes out of the run. `false`: it has no room for all, or
@@ -44,18 +46,17 @@ impl Link {
         if self.failed.is_some() {
             return false;
         }
+        // Some may be taken where not all are.
         self.unflushed = true;
-        let taken = self.transport.poll_send_run(cx, run);
-        self.note_taken(taken)
+        let sent = self.transport.poll_send_run(cx, run);
+        self.note_sent(sent)
     }
 
+    /// Keeps the failure. Returns whether all was taken.
     #[inline]
-    fn note_taken(&mut self, taken: Poll<Result<(), Error>>) -> bool {
-        match taken {
-            Poll::Ready(Ok(())) => {
-                self.unflushed = true;
-                true
-            }
+    fn note_sent(&mut self, sent: Poll<Result<(), Error>>) -> bool {
+        match sent {
+            Poll::Ready(Ok(())) => true,
             Poll::Ready(Err(error)) => {
                 self.failed = Some(error);
                 false

@@ -406,14 +406,15 @@ impl Driver {
         }
     }
 
-    /// Ends a session at once: it is in the way of others.
+    /// Ends a connection at once: it is in the way of others.
     pub(super) fn evict(&mut self, now: Instant, why: CloseReason) {
         match &mut self.machine {
             Machine::Server(session) => session.abort(why, ClosedBy::Overflow),
             Machine::Client(session) => session.abort(now, why, ClosedBy::Overflow),
             Machine::Plain(plain) => {
-                plain.close(now, why);
                 plain.give_up();
+                plain.closed = true;
+                self.finish(now, why, Some(ErrorKind::Full));
             }
         }
     }

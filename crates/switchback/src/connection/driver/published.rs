@@ -14,7 +14,6 @@ use switchback_core::{
 };
 
 use super::Driver;
-use crate::connection::machine::Machine;
 use crate::connection::outbox::Outbox;
 
 /// To how many broadcasts a connection subscribes at most: all of them are looked at with each drive.
@@ -214,12 +213,7 @@ impl Driver {
         if lagged {
             self.forget_published();
             let why = CloseReason::new(CloseCode::SLOW_CONSUMER, "too far behind a broadcast");
-            if let Machine::Plain(plain) = &mut self.machine {
-                plain.closed = true;
-                self.finish(now, why, Some(ErrorKind::Full));
-            } else {
-                self.evict(now, why);
-            }
+            self.evict(now, why);
         }
         lagged
     }
