@@ -1,5 +1,5 @@
-//! The types that every Switchback crate shares: [`Message`], the [`Transport`] trait, close codes,
-//! errors and limits.
+//! The types that every Switchback crate shares: [`Message`], [`Broadcast`], the [`Transport`] trait,
+//! close codes, errors and limits.
 //!
 //! This crate has no runtime, opens no socket and knows no transport. Depend on it to write a
 //! transport of your own (`docs/writing-a-transport.md`); to *use* one, depend on the transport's
