@@ -7,8 +7,8 @@ use std::time::Duration;
 ///
 /// | what | default |
 /// |---|---|
-/// | replay buffer, each way | 2,048 messages or 256 KiB |
-/// | acknowledge after | 512 messages, 64 KiB or 1 s |
+/// | replay buffer, each way | 4,096 messages or 512 KiB |
+/// | acknowledge after | 2,048 messages, 256 KiB or 1 s |
 /// | heartbeat; answer within; silence | 25 s; 10 s; 35 s |
 /// | heartbeat where networks cut idle connections, at least | 10 s |
 /// | park | 120 s |
@@ -46,10 +46,10 @@ impl Config {
     /// Makes the default configuration.
     pub const fn new() -> Self {
         Self {
-            replay_messages: 2048,
-            replay_bytes: 256 * 1024,
-            ack_messages: 512,
-            ack_bytes: 64 * 1024,
+            replay_messages: 4096,
+            replay_bytes: 512 * 1024,
+            ack_messages: 2048,
+            ack_bytes: 256 * 1024,
             ack_delay: Duration::from_secs(1),
             heartbeat: Duration::from_secs(25),
             min_heartbeat: Duration::from_secs(10),
@@ -76,7 +76,7 @@ impl Config {
         self
     }
 
-    /// Sets after how many messages to acknowledge; at least 1. Choose a quarter of the peer's
+    /// Sets after how many messages to acknowledge; at least 1. Choose half of the peer's
     /// replay buffer.
     #[must_use]
     pub const fn with_ack_messages(mut self, messages: u64) -> Self {
@@ -84,7 +84,7 @@ impl Config {
         self
     }
 
-    /// Sets after how many bytes to acknowledge; at least 1. Choose a quarter of the peer's replay
+    /// Sets after how many bytes to acknowledge; at least 1. Choose half of the peer's replay
     /// buffer.
     #[must_use]
     pub const fn with_ack_bytes(mut self, bytes: u64) -> Self {

@@ -126,15 +126,15 @@ impl Config {
     }
 
     /// Sets the replay buffer of a session in each direction: how much may be sent and not yet
-    /// acknowledged. Default 2,048 messages, 256 KiB. Peers acknowledge every quarter of it.
+    /// acknowledged. Default 4,096 messages, 512 KiB. Peers acknowledge every half of it.
     #[must_use]
     pub fn replay(mut self, messages: usize, bytes: usize) -> Self {
         self.session = self
             .session
             .with_replay_messages(messages)
             .with_replay_bytes(bytes)
-            .with_ack_messages((messages as u64 / 4).max(1))
-            .with_ack_bytes((bytes as u64 / 4).max(1));
+            .with_ack_messages((messages as u64 / 2).max(1))
+            .with_ack_bytes((bytes as u64 / 2).max(1));
         self
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use switchback_core::CloseReason;
 
 use crate::config::bounded;
-use crate::delivery::{ALONG_CLIENT, AckPolicy};
+use crate::delivery::AckPolicy;
 use crate::{Opened, ProtocolError, Why};
 
 use super::{Action, ClientEvent, ClientSession, Failure, FailureWhy, Role};
@@ -66,7 +66,6 @@ impl ClientSession {
             messages: opened.ack_messages.max(1),
             bytes: opened.ack_bytes.max(1),
             delay: bounded(opened.ack_delay),
-            along: ALONG_CLIENT,
         });
         // Where the server may know of another attachment, now or later, `select` decides something.
         let is_alone = self.links.len() == 1 && self.choice.is_alone(attachment);

@@ -9,8 +9,6 @@ pub(crate) struct AckPolicy {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
     pub(crate) delay: Duration,
-    /// Which part of the messages and bytes makes an acknowledgement worthwhile.
-    pub(crate) along: u64,
 }
 
 impl From<&Config> for AckPolicy {
@@ -19,15 +17,13 @@ impl From<&Config> for AckPolicy {
             messages: config.ack_messages(),
             bytes: config.ack_bytes(),
             delay: config.ack_delay(),
-            along: ALONG_SERVER,
         }
     }
 }
 
-/// A server has many clients, and what it keeps of each must fit into its caches: they acknowledge
-/// more often than they are acknowledged to.
-const ALONG_SERVER: u64 = 8;
-pub(crate) const ALONG_CLIENT: u64 = 32;
+/// Which part of the messages or bytes that make an acknowledgement due makes one worthwhile that goes
+/// along with messages: what the peer keeps is to fit into its caches, also if it has many of us.
+const ALONG: u64 = 32;
 
 /// Keeps account of what came since the last acknowledgement.
 #[derive(Debug)]
@@ -86,9 +82,9 @@ impl Acks {
     #[inline]
     pub(crate) fn is_worthwhile(&self) -> bool {
         let policy = &self.policy;
-        !self.held
-            && (self.messages * policy.along >= policy.messages
-                || self.bytes * policy.along >= policy.bytes)
+        let is_much =
+            self.messages * ALONG >= policy.messages || self.bytes * ALONG >= policy.bytes;
+        is_much && !self.held
     }
 
     /// Withholds what is due, or lets it go.

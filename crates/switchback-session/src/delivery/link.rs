@@ -39,6 +39,8 @@ pub(crate) struct Link {
     interval: Duration,
     /// A silence of about the interval; and how many of them ended with something that came.
     long: Duration,
+    /// No silence that ends before is long. It lags behind, so that it is not moved by every message.
+    long_from: Instant,
     survived: u32,
     /// When a ping was queued that nothing has answered yet.
     pinged: Option<Instant>,
@@ -62,6 +64,8 @@ impl Link {
     /// Makes a link on which the peer's messages count from `rx` and this side's from `tx`, to be
     /// looked after every `interval`.
     pub(crate) fn new(now: Instant, number: u64, rx: u64, tx: u64, interval: Duration) -> Self {
+        // The answer to the last ping, or an acknowledgement, comes a bit after the ping.
+        let long = interval - interval / 8;
         Self {
             number,
             rx,
@@ -79,8 +83,8 @@ impl Link {
             interval,
             is_unselected: false,
             gap: Duration::ZERO,
-            // The answer to the last ping, or an acknowledgement, comes a bit after the ping.
-            long: interval - interval / 8,
+            long,
+            long_from: now + long,
             survived: 0,
             pinged: None,
             check_at: now + interval,
@@ -151,12 +155,21 @@ impl Link {
     pub(crate) fn note_rx(&mut self, now: Instant) {
         // All that one read brings comes at one time.
         if now != self.last_rx {
-            if self.silence(now) >= self.long {
-                self.survived = self.survived.saturating_add(1);
+            if now >= self.long_from {
+                self.end_silence(now);
             }
             self.excuse(now);
         }
         self.pinged = None;
+    }
+
+    /// The first thing came since a silence may have been long.
+    #[cold]
+    fn end_silence(&mut self, now: Instant) {
+        if self.silence(now) >= self.long {
+            self.survived = self.survived.saturating_add(1);
+        }
+        self.long_from = now + self.long;
     }
 
     /// Nobody has looked whether anything came.

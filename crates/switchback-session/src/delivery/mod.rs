@@ -4,6 +4,7 @@
 //! [`Delivery`] owns what belongs to the session, each [`Link`] what belongs to one attachment.
 
 mod ack;
+mod allowance;
 mod closing;
 mod inbox;
 mod link;
@@ -15,13 +16,13 @@ use std::time::Instant;
 
 use switchback_core::{Message, Run};
 
-pub(crate) use ack::{ALONG_CLIENT, AckPolicy};
+pub(crate) use ack::AckPolicy;
+pub use allowance::Allowance;
 pub(crate) use closing::Closing;
 pub(crate) use link::Link;
 use link::Select;
 pub use tally::Tally;
 
-use crate::frame::begins_with_escape;
 use crate::{Close, Config, Control, Ended, ProtocolError};
 use ack::Acks;
 use inbox::Inbox;
@@ -248,29 +249,28 @@ impl Delivery {
         }
     }
 
-    /// Offers a message to `take` at once, where nothing is to go before it, and keeps it: what
-    /// [`transmit`](Self::transmit) does with most messages, in a few steps. Gives it back where
-    /// something is in the way, or `take` has not taken it.
+    /// How much the link may send at once, because nothing goes before it: what
+    /// [`transmit`](Self::transmit) finds out for each message, once for several.
     #[inline]
-    pub(crate) fn transmit_next(
-        &mut self,
-        now: Instant,
-        link: &mut Link,
-        message: Message,
-        take: impl FnOnce(&Message) -> bool,
-    ) -> Result<(), Message> {
-        if !self.is_next(now, link) || begins_with_escape(&message) || !take(&message) {
-            return Err(message);
+    pub(crate) fn allowance(&self, now: Instant, link: &Link) -> Allowance {
+        if self.is_next(now, link) {
+            self.outbox.allowance()
+        } else {
+            Allowance::NONE
         }
+    }
+
+    /// Keeps a message that the link has sent because [it may](Self::allowance).
+    #[inline]
+    pub(crate) fn sent(&mut self, now: Instant, link: &mut Link, message: Message) {
         self.outbox.push_sent(message);
         link.cursor += 1;
         link.implied += 1;
         link.note_tx(now);
-        Ok(())
     }
 
-    /// Offers a run to `take`, as [`transmit_next`](Self::transmit_next) does with a message: as much of
-    /// it as may go at once. What it takes out is taken out of the run.
+    /// Offers to `take` as much of a run as may go at once, because nothing goes before it. What it takes
+    /// out is taken out of the run.
     pub(crate) fn transmit_run(
         &mut self,
         now: Instant,

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 
 use switchback_core::{Message, Run};
 
+use super::Allowance;
 use super::sent::Sent;
 use crate::Config;
 use crate::frame::{begins_with_escape, escape, unescape};
@@ -118,6 +119,15 @@ impl Outbox {
         self.unsent.is_empty() && number == self.transmitted() + 1 && self.has_room()
     }
 
+    /// How many messages, and how much, there is room for.
+    #[inline]
+    pub(crate) fn allowance(&self) -> Allowance {
+        Allowance::new(
+            self.max_messages.saturating_sub(self.sent.len()),
+            self.max_bytes.saturating_sub(self.bytes),
+        )
+    }
+
     /// Numbers and keeps a message that was transmitted.
     #[inline]
     pub(crate) fn push_sent(&mut self, message: Message) {
@@ -175,7 +185,12 @@ impl Outbox {
     pub(crate) fn acknowledge(&mut self, number: u64) {
         if number > self.acked {
             let count = self.index(number + 1);
-            self.bytes -= self.sent.forget(count);
+            if count == self.sent.len() && self.unsent.is_empty() {
+                self.sent.clear();
+                self.bytes = 0;
+            } else {
+                self.bytes -= self.sent.forget(count);
+            }
             self.acked += count as u64;
         }
     }

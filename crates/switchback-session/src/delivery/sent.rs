@@ -18,11 +18,12 @@ pub(super) struct Sent {
     /// What comes behind all entries, if it is a run: it grows with what is published, and in most
     /// sessions there is nothing else.
     last: Option<Run>,
-    entries: VecDeque<Entry>,
-    /// The payloads of those that were copied, behind some that are forgotten.
+    /// Behind some that are forgotten.
+    entries: Vec<Entry>,
+    /// The payloads of those that were copied, behind those of the forgotten ones.
     copies: Vec<u8>,
-    /// How many bytes are forgotten.
-    forgotten: usize,
+    /// How many entries are forgotten, and how many bytes of copies.
+    forgotten: (usize, usize),
     /// The others.
     held: VecDeque<Message>,
     runs: VecDeque<Run>,
@@ -91,7 +92,7 @@ impl Sent {
             self.held.push_back(message);
             Entry::HELD
         };
-        self.entries.push_back(entry);
+        self.entries.push(entry);
         self.len += 1;
     }
 
@@ -110,7 +111,7 @@ impl Sent {
 
     fn keep_run(&mut self, run: Run) {
         self.runs.push_back(run);
-        self.entries.push_back(Entry::RUN);
+        self.entries.push(Entry::RUN);
     }
 
     /// Returns the messages from an index on.
@@ -118,7 +119,7 @@ impl Sent {
         let mut place = self.place(index);
         let mut last = self.last.clone();
         last.iter_mut().for_each(|run| run.advance(place.of_last));
-        let entries = self.entries.range(place.entries..).flat_map(move |entry| {
+        let entries = self.entries[place.entries..].iter().flat_map(move |entry| {
             let (mut one, mut several) = (None, None);
             match *entry {
                 Entry::HELD => {
@@ -150,9 +151,8 @@ impl Sent {
     pub(super) fn forget(&mut self, count: usize) -> usize {
         let place = self.place(count);
         self.len -= count.min(self.len);
-        self.entries.drain(..place.entries);
-        let mut freed = place.at - self.forgotten;
-        self.forgotten = place.at;
+        let mut freed = place.at - self.forgotten.1;
+        self.forgotten = (place.entries, place.at);
         self.tidy();
         let held = self.held.drain(..place.held);
         freed += held.map(|message| message.len()).sum::<usize>();
@@ -168,12 +168,26 @@ impl Sent {
         freed
     }
 
-    /// Uses the room of the forgotten copies again, once they are most of them: what is moved then is
-    /// less than what was forgotten.
+    /// Forgets everything.
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+        self.last = None;
+        self.entries.clear();
+        self.copies.clear();
+        self.forgotten = (0, 0);
+        self.held.clear();
+        self.runs.clear();
+    }
+
+    /// Uses the room of the forgotten ones again, once they are most of the entries: no more are moved
+    /// then than were forgotten.
     fn tidy(&mut self) {
-        if self.forgotten > self.copies.len() / 2 {
-            self.copies.drain(..self.forgotten);
-            self.forgotten = 0;
+        let (entries, bytes) = self.forgotten;
+        if entries > self.entries.len() / 2 {
+            self.entries.drain(..entries);
+            self.copies.drain(..bytes);
+            self.forgotten = (0, 0);
         }
     }
 
@@ -188,11 +202,12 @@ impl Sent {
     /// Where the message of an index is, or the end.
     fn place(&self, index: usize) -> Place {
         let mut place = Place {
-            at: self.forgotten,
+            entries: self.forgotten.0,
+            at: self.forgotten.1,
             ..Place::default()
         };
         let mut left = index;
-        for entry in &self.entries {
+        for entry in &self.entries[place.entries..] {
             if left == 0 {
                 break;
             }
@@ -222,6 +237,7 @@ impl Sent {
 /// What is before a message.
 #[derive(Default)]
 struct Place {
+    /// Entries, the forgotten ones included.
     entries: usize,
     held: usize,
     runs: usize,

@@ -17,7 +17,7 @@ pub use event::{Refused, ServerEvent};
 pub use remains::{Gone, Remains};
 
 use crate::codes::{self, Meaning};
-use crate::delivery::{Delivery, Link, Tally};
+use crate::delivery::{Allowance, Delivery, Link, Tally};
 use crate::{
     ClosedBy, Config, Control, Entropy, Frame, Hello, Opened, ProtocolError, SessionId, Token,
 };
@@ -339,30 +339,31 @@ impl ServerSession {
         }
     }
 
-    /// [Sends](Self::send) a message and [transmits](Self::transmit) it at once: what
-    /// [`transmit_from`](Self::transmit_from) does with most messages, in a few steps.
-    ///
-    /// # Errors
-    ///
-    /// Gives the message back, and has not changed anything, where `take` refuses it or it is not its
-    /// turn: something else goes first, there is no room, or the attachment does not carry messages.
+    /// Tells how many messages may be sent on an attachment, each before it is told by
+    /// [`sent`](Self::sent), in place of giving them to [`transmit_from`](Self::transmit_from): what that
+    /// does with most of them, in a few steps. None where something else goes first, there is no room, or
+    /// the attachment does not carry messages. It holds until anything but [`sent`](Self::sent) is called.
     #[inline]
-    pub fn transmit_next(
-        &mut self,
-        now: Instant,
-        attachment: u64,
-        message: Message,
-        take: impl FnOnce(&Message) -> bool,
-    ) -> Result<(), Message> {
-        match self.carrying(attachment) {
-            Some((delivery, link)) => delivery.transmit_next(now, link, message, take),
-            None => Err(message),
+    pub fn allowance(&self, now: Instant, attachment: u64) -> Allowance {
+        match self.position(attachment) {
+            Some(index) if self.carrier == Some(attachment) => {
+                self.delivery.allowance(now, &self.links[index])
+            }
+            _ => Allowance::NONE,
         }
     }
 
-    /// Offers a run to `take`, as [`transmit_next`](Self::transmit_next) does with a message, in one go: as
-    /// much of it as may go at once, which may be nothing. `take` takes messages out at the front.
-    /// Those are taken out of the run; what is left has to wait.
+    /// Numbers a message that was sent on an attachment because it was [allowed](Self::allowance), and
+    /// keeps it until it is acknowledged.
+    #[inline]
+    pub fn sent(&mut self, now: Instant, attachment: u64, message: Message) {
+        if let Some((delivery, link)) = self.carrying(attachment) {
+            delivery.sent(now, link, message);
+        }
+    }
+
+    /// Offers to `take` as much of a run as may go on an attachment at once, which may be nothing. `take`
+    /// takes messages out at the front. Those are taken out of the run; what is left has to wait.
     #[inline]
     pub fn transmit_run(
         &mut self,

@@ -68,6 +68,21 @@ impl World {
         }
     }
 
+    /// Has the transport take what the client may send, past the session.
+    pub(super) fn client_sends_at_once(&mut self, attachment: u64, taken: &mut Taken) {
+        let mut allowance = self.client.allowance(self.now, attachment);
+        while let Some(message) = self.client_backlog.first()
+            && allowance.take(message)
+            && taken.take(message)
+        {
+            let message = self.client_backlog.remove(0);
+            assert!(self.client.is_writable());
+            self.client.sent(self.now, attachment, message.clone());
+            self.up.sent(message);
+            self.stats.at_once += 1;
+        }
+    }
+
     pub(super) fn server_sends(&mut self) {
         for index in 0..self.sessions.len() {
             if self.sessions[index].lost || self.sessions[index].session.is_closing() {
@@ -232,6 +247,24 @@ impl World {
 }
 
 impl Served {
+    /// Has the transport take what the server may send, past the session. Returns how many messages.
+    pub(super) fn send_at_once(&mut self, now: Instant, attachment: u64, taken: &mut Taken) -> u64 {
+        let mut count = 0;
+        let mut allowance = self.session.allowance(now, attachment);
+        while let Some(message) = self.backlog.first()
+            && !self.lost
+            && allowance.take(message)
+            && taken.take(message)
+        {
+            let message = self.backlog.remove(0);
+            assert!(self.session.is_writable());
+            self.session.sent(now, attachment, message.clone());
+            self.down.sent(message);
+            count += 1;
+        }
+        count
+    }
+
     /// Publishes what is to be sent, and has the transport take what it may of that. Returns how much
     /// it took.
     pub(super) fn publish(&mut self, now: Instant, attachment: u64, taken: &mut Taken) -> u64 {

@@ -20,6 +20,7 @@ impl AddAssign for Stats {
         self.told += other.told;
         self.confirmed += other.confirmed;
         self.published += other.published;
+        self.at_once += other.at_once;
         self.moved += other.moved;
         self.unheard += other.unheard;
         self.closed += other.closed;

@@ -308,6 +308,9 @@ impl World {
         for conn in 0..self.conns.len() {
             while self.conns[conn].at_client == End::Live && self.conns[conn].up.room() > 0 {
                 let mut taken = self.taking(self.conns[conn].up.room());
+                if self.rng.percent(30) {
+                    self.client_sends_at_once(attachment(conn), &mut taken);
+                }
                 self.client
                     .transmit(self.now, attachment(conn), |m| taken.take(m));
                 if taken.messages.is_empty() {
@@ -336,6 +339,10 @@ impl World {
                 if self.rng.percent(30) {
                     let served = &mut self.sessions[index];
                     self.stats.published += served.publish(self.now, attachment(conn), &mut taken);
+                } else if self.rng.percent(30) {
+                    let served = &mut self.sessions[index];
+                    self.stats.at_once +=
+                        served.send_at_once(self.now, attachment(conn), &mut taken);
                 }
                 let session = &mut self.sessions[index].session;
                 session.transmit(self.now, attachment(conn), |m| taken.take(m));

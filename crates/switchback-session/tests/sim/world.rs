@@ -124,6 +124,8 @@ pub(crate) struct Stats {
     pub(crate) confirmed: u64,
     /// Messages that were published, and taken at once.
     pub(crate) published: u64,
+    /// Messages that were sent because it was allowed, and not given to the session before.
+    pub(crate) at_once: u64,
     pub(crate) moved: u64,
     pub(crate) unheard: u64,
     pub(crate) closed: u64,

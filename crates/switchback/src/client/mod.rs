@@ -161,8 +161,8 @@ impl Client {
         self
     }
 
-    /// Sets the replay buffer: how much may be sent and not yet acknowledged. Default 2,048 messages,
-    /// 256 KiB.
+    /// Sets the replay buffer: how much may be sent and not yet acknowledged. Default 4,096 messages,
+    /// 512 KiB.
     #[must_use]
     pub fn replay(mut self, messages: usize, bytes: usize) -> Self {
         let session = self.config.session().clone();

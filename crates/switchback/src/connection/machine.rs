@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use switchback_core::{CloseReason, Message, Run};
-use switchback_session::{ClientSession, ProtocolError, Remains, ServerSession, Tally};
+use switchback_session::{Allowance, ClientSession, ProtocolError, Remains, ServerSession, Tally};
 
 use super::outbox::OVERHEAD;
 use super::plain::Plain;
@@ -68,19 +68,24 @@ impl Machine {
         }
     }
 
-    /// Offers a message to `take` at once; gives it back where it is not its turn.
+    /// Tells how many messages may be sent at once, each before it is told by [`sent`](Self::sent). It
+    /// holds until anything but that is called.
     #[inline]
-    pub(crate) fn transmit_next(
-        &mut self,
-        now: Instant,
-        attachment: u64,
-        message: Message,
-        take: impl FnOnce(&Message) -> bool,
-    ) -> Result<(), Message> {
+    pub(crate) fn allowance(&self, now: Instant, attachment: u64) -> Allowance {
         match self {
-            Self::Server(session) => session.transmit_next(now, attachment, message, take),
-            Self::Client(session) => session.transmit_next(now, attachment, message, take),
-            Self::Plain(plain) => plain.transmit_next(message, take),
+            Self::Server(session) => session.allowance(now, attachment),
+            Self::Client(session) => session.allowance(now, attachment),
+            Self::Plain(plain) => plain.allowance(),
+        }
+    }
+
+    /// A message was sent that was allowed.
+    #[inline]
+    pub(crate) fn sent(&mut self, now: Instant, attachment: u64, message: Message) {
+        match self {
+            Self::Server(session) => session.sent(now, attachment, message),
+            Self::Client(session) => session.sent(now, attachment, message),
+            Self::Plain(_) => {}
         }
     }
 

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use switchback_core::{CloseReason, Message, Run};
+use switchback_session::Allowance;
 
 use super::outbox::cost;
 
@@ -81,16 +82,13 @@ impl Plain {
         self.closing.is_some() && !self.closed && self.queue.is_empty()
     }
 
-    /// Offers a message to `take` at once; gives it back where it is not its turn.
-    pub(super) fn transmit_next(
-        &mut self,
-        message: Message,
-        take: impl FnOnce(&Message) -> bool,
-    ) -> Result<(), Message> {
-        if self.has_room() && self.queue.is_empty() && take(&message) {
-            return Ok(());
+    /// How much may be sent at once.
+    pub(super) fn allowance(&self) -> Allowance {
+        if self.has_room() && self.queue.is_empty() {
+            Allowance::UNLIMITED
+        } else {
+            Allowance::NONE
         }
-        Err(message)
     }
 
     /// Offers a run to `take` at once, where it is its turn.

@@ -485,7 +485,9 @@ impl Shared {
 
     /// Locks the driver to look at it, to drive it, or to go the short way.
     fn peek(&self) -> MutexGuard<'_, Timed> {
-        self.driver.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut timed = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        timed.driver.look_again();
+        timed
     }
 
     /// Drives while the application's task may wait for what comes of it. Returns whether the

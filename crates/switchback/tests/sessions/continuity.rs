@@ -12,12 +12,14 @@ use super::{message, quick, until};
 
 #[tokio::test]
 async fn a_session_survives_cuts_on_every_transport() {
-    // More than two replay buffers, so that a cut finds messages on their way.
+    // Many replay buffers, so that a cut finds messages on their way.
     const MESSAGES: usize = 12_000;
-    let server = Server::echo(Config::new()).await;
+    const REPLAY: (usize, usize) = (1024, 256 * 1024);
+    let server = Server::echo(Config::new().replay(REPLAY.0, REPLAY.1)).await;
     for kind in TransportKind::ALL {
         let proxy = Proxy::start(server.addr).await.unwrap();
-        let mut connection = quick(&proxy).transports([kind]).connect().await.unwrap();
+        let client = quick(&proxy).replay(REPLAY.0, REPLAY.1);
+        let mut connection = client.transports([kind]).connect().await.unwrap();
         let sender = connection.sender();
         tokio::spawn(async move {
             for number in 0..MESSAGES {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use switchback_core::{
     CloseCode, CloseReason, Error, ErrorKind, Message, Transport, TransportKind,
 };
-use switchback_session::{ClosedBy, Entropy, Failure, Hello, Refused};
+use switchback_session::{Allowance, ClosedBy, Entropy, Failure, Hello, Refused};
 
 use self::links::Link;
 use self::published::Published;
@@ -46,6 +46,8 @@ pub(crate) struct Driver {
     pub(super) park_change: Option<bool>,
     /// How much the machine was given since the last flush, in bytes and messages.
     deferred: usize,
+    /// What may be sent without a look at the machine, until somebody else has had to do with it.
+    allowance: Allowance,
     pub(super) machine: Machine,
     links: Vec<Link>,
     /// Taken out of the outbox and not numbered yet.
@@ -99,6 +101,7 @@ impl Driver {
             staged: VecDeque::new(),
             published: Published::default(),
             deferred: 0,
+            allowance: Allowance::NONE,
             readable: true,
             state: State::Connecting,
             end: None,
@@ -247,9 +250,16 @@ impl Driver {
             return Err(message);
         }
         let len = message.len();
+        self.look_again();
         self.machine.send(message)?;
         self.deferred += len + 1;
         Ok(())
+    }
+
+    /// Whatever was found out about the machine may have changed.
+    #[inline]
+    pub(super) fn look_again(&mut self) {
+        self.allowance = Allowance::NONE;
     }
 
     /// Tells whether nothing is before what is in the outbox.
@@ -292,6 +302,7 @@ impl Driver {
         readable: bool,
         due: bool,
     ) {
+        self.look_again();
         self.note_readable(readable);
         // An application that does not read must not make its peer look silent.
         if due && self.machine.deadline().is_some_and(|at| at <= now) {

@@ -142,18 +142,37 @@ impl Driver {
         };
         let cost = message.len() + 1;
         let attachment = link.attachment;
-        let take = |message: &Message| link.take(cx, message);
-        if let Err(message) = self.machine.transmit_next(now, attachment, message, take) {
-            let mut message = Some(message);
-            self.transmit(cx, now, 0, &mut iter::from_fn(|| message.take()));
-            if let Some(message) = message {
-                self.machine.send(message)?;
-            }
+        let mut is_allowed = self.allowance.take(&message);
+        if !is_allowed {
+            self.allowance = self.machine.allowance(now, attachment);
+            is_allowed = self.allowance.take(&message);
+        }
+        let is_sent = is_allowed && link.take(cx, &message);
+        if is_sent {
+            self.machine.sent(now, attachment, message);
+        } else {
+            self.transmit_or_keep(cx, now, message)?;
         }
         self.deferred += cost;
+        if is_sent && more && self.deferred < DEFERRED {
+            return Ok(true);
+        }
         let more = more || self.links[0].transport.has_buffered() == Some(true);
         let done = (more && self.deferred < DEFERRED) || self.flush(cx);
         Ok(done && self.is_well())
+    }
+
+    /// Sends what goes before a message, and the message; keeps what the transport has no room for.
+    fn transmit_or_keep(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        message: Message,
+    ) -> Result<(), Message> {
+        self.look_again();
+        let mut message = Some(message);
+        self.transmit(cx, now, 0, &mut iter::from_fn(|| message.take()));
+        message.map_or(Ok(()), |message| self.machine.send(message))
     }
 
     /// Tells whether somebody else may have something to send.

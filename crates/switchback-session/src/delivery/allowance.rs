@@ -1,0 +1,43 @@
+use switchback_core::Message;
+
+use crate::frame::begins_with_escape;
+
+/// How much may be sent at once, one message behind the other.
+///
+/// For drivers that look once what is to go before messages, and then send several, as
+/// [`ServerSession::allowance`](crate::ServerSession::allowance) explains.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Allowance {
+    messages: usize,
+    bytes: usize,
+}
+
+impl Allowance {
+    /// Nothing may be sent without looking.
+    pub const NONE: Self = Self {
+        messages: 0,
+        bytes: 0,
+    };
+
+    /// As many messages and bytes as there are.
+    pub const UNLIMITED: Self = Self {
+        messages: usize::MAX,
+        bytes: usize::MAX,
+    };
+
+    /// So many messages, and as many as begin within so many bytes.
+    pub(super) fn new(messages: usize, bytes: usize) -> Self {
+        Self { messages, bytes }
+    }
+
+    /// Takes a message off. `false`: it may not be sent in this way, or not now, and nothing has changed.
+    #[inline]
+    pub fn take(&mut self, message: &Message) -> bool {
+        let covers = self.messages > 0 && self.bytes > 0 && !begins_with_escape(message);
+        if covers {
+            self.messages -= 1;
+            self.bytes = self.bytes.saturating_sub(message.len());
+        }
+        covers
+    }
+}
