@@ -30,10 +30,16 @@ impl Allowance {
         Self { messages, bytes }
     }
 
+    /// Tells whether nothing may be sent.
+    #[inline]
+    pub fn is_none(&self) -> bool {
+        self.messages == 0 || self.bytes == 0
+    }
+
     /// Takes a message off. `false`: it may not be sent in this way, or not now, and nothing has changed.
     #[inline]
     pub fn take(&mut self, message: &Message) -> bool {
-        let covers = self.messages > 0 && self.bytes > 0 && !begins_with_escape(message);
+        let covers = !self.is_none() && !begins_with_escape(message);
         if covers {
             self.messages -= 1;
             self.bytes = self.bytes.saturating_sub(message.len());

@@ -15,14 +15,6 @@ pub(super) struct Wait<'a> {
     pub(super) waiting: bool,
 }
 
-impl Wait<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Error>> {
-        let event = self.connection.poll_event(cx);
-        self.waiting = event.is_pending();
-        event
-    }
-}
-
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
         if self.waiting {
@@ -37,7 +29,9 @@ impl Future for NextEvent<'_> {
     type Output = Result<Option<Event>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.poll(cx)
+        let event = self.0.connection.poll_event(cx);
+        self.0.waiting = event.is_pending();
+        event
     }
 }
 
@@ -45,11 +39,20 @@ pub(super) struct Recv<'a>(pub(super) Wait<'a>);
 
 impl Recv<'_> {
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, Error>> {
+        let Wait {
+            connection: Connection { shared, batch, .. },
+            waiting,
+        } = &mut self.0;
         loop {
-            match ready!(self.0.poll(cx))? {
-                Some(Event::Message(message)) => return Poll::Ready(Ok(Some(message))),
-                Some(_) => {}
-                None => return Poll::Ready(Ok(None)),
+            let event = shared.poll_batch(cx, batch);
+            *waiting = event.is_pending();
+            match ready!(event) {
+                None => return Poll::Ready(Ok(batch.pop())),
+                Some(event) => match event? {
+                    Some(Event::Message(message)) => return Poll::Ready(Ok(Some(message))),
+                    Some(_) => {}
+                    None => return Poll::Ready(Ok(None)),
+                },
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What the application holds, and the machinery beneath it.
 
+mod asked;
 mod batch;
 mod driver;
 mod event;
@@ -16,7 +17,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, Uri};
 use switchback_core::{Broadcast, CloseCode, CloseReason, Error, Message, TransportKind};
@@ -113,7 +114,10 @@ impl Connection {
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Error>> {
         match self.batch.pop() {
             Some(message) => Poll::Ready(Ok(Some(Event::Message(message)))),
-            None => self.shared.poll_event(cx, &mut self.batch),
+            None => match ready!(self.shared.poll_batch(cx, &mut self.batch)) {
+                None => Poll::Ready(Ok(self.batch.pop().map(Event::Message))),
+                Some(event) => Poll::Ready(event),
+            },
         }
     }
 

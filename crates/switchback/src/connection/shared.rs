@@ -158,12 +158,12 @@ impl Shared {
         self.drive_for_others(timed, now);
     }
 
-    /// Polls for the next event; `batch`, which is empty, gets the messages that come behind it.
-    pub(super) fn poll_event(
+    /// Polls for what is next: `None` when it is in `batch`, which is empty, and otherwise an event.
+    pub(super) fn poll_batch(
         &self,
         cx: &mut Context<'_>,
         batch: &mut Batch,
-    ) -> Poll<Result<Option<Event>, Error>> {
+    ) -> Poll<Option<Result<Option<Event>, Error>>> {
         let mut timed = self.peek();
         // Events that are there are taken without driving, so that the replies to them leave
         // together: the last of these replies flushes.
@@ -171,19 +171,19 @@ impl Shared {
             && let Poll::Ready(event) = timed.driver.take()
         {
             self.leave(&timed);
-            return Poll::Ready(event);
+            return Poll::Ready(Some(event));
         }
         match self.recv_short(&mut timed, batch) {
             Received::Messages => {
                 self.leave(&timed);
-                return Poll::Ready(Ok(batch.pop().map(Event::Message)));
+                return Poll::Ready(None);
             }
             Received::Drained => {}
             Received::Other => {
                 self.drive(&mut timed, Instant::now());
                 if let Poll::Ready(event) = timed.driver.take() {
                     self.leave(&timed);
-                    return Poll::Ready(event);
+                    return Poll::Ready(Some(event));
                 }
             }
         }
@@ -266,8 +266,33 @@ impl Shared {
         let Ok(mut timed) = self.driver.try_lock() else {
             return Ok(Some(message));
         };
+        let message = if timed.short {
+            let now = timed.now;
+            let mut cx = Context::from_waker(&self.task);
+            match timed.driver.send_next(&mut cx, now, message, more) {
+                Ok(()) => {
+                    // In case that the application is slow over the next message.
+                    self.waker.nudge_soon();
+                    return Ok(None);
+                }
+                Err(message) => message,
+            }
+        } else {
+            message
+        };
+        Ok(self.send_with(timed, message, more))
+    }
+
+    /// Sends for the owner, and flushes or drives as far as that is due.
+    #[inline(never)]
+    fn send_with(
+        &self,
+        mut timed: MutexGuard<'_, Timed>,
+        message: Message,
+        more: bool,
+    ) -> Option<Message> {
         if timed.driver.read_ahead(&self.outbox) {
-            return Ok(Some(message));
+            return Some(message);
         }
         let done = if timed.short {
             if !timed.driver.is_behind() {
@@ -281,13 +306,12 @@ impl Shared {
             sent.map(|()| timed.driver.may_defer())
         };
         match done {
-            // In case that the application is slow over the next message.
             Ok(true) if timed.driver.is_behind() => self.waker.nudge_soon(),
             Ok(true) => {}
             Ok(false) => drop(self.drive_for_others(timed, Instant::now())),
-            Err(message) => return Ok(Some(message)),
+            Err(message) => return Some(message),
         }
-        Ok(None)
+        None
     }
 
     /// Queues a message once there is room below the soft limit, and tells the connection's own task
@@ -440,7 +464,7 @@ impl Shared {
 
     pub(super) fn wake_network(&self) {
         self.with_driver(|driver| {
-            if let Machine::Client(session) = &mut driver.machine {
+            if let Machine::Client(session) = &mut *driver.machine {
                 session.wake(Instant::now());
             }
         });
@@ -469,7 +493,7 @@ impl Shared {
     }
 
     pub(super) fn id(&self) -> String {
-        match &self.peek().driver.machine {
+        match &*self.peek().driver.machine {
             Machine::Server(session) => session.id().to_string(),
             Machine::Client(session) => session.id().to_string(),
             Machine::Plain(_) => String::new(),
@@ -485,9 +509,7 @@ impl Shared {
 
     /// Locks the driver to look at it, to drive it, or to go the short way.
     fn peek(&self) -> MutexGuard<'_, Timed> {
-        let mut timed = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
-        timed.driver.look_again();
-        timed
+        self.driver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Drives while the application's task may wait for what comes of it. Returns whether the

@@ -13,7 +13,7 @@ use crate::connection::{Event, State};
 impl Driver {
     /// Carries out what the machine wants.
     pub(super) fn decide(&mut self, now: Instant, outbox: &Outbox) -> bool {
-        let progress = match &mut self.machine {
+        let progress = match &mut *self.machine {
             Machine::Server(_) => self.decide_server(now, outbox),
             Machine::Client(_) => self.decide_client(now),
             Machine::Plain(_) => self.decide_plain(now),
@@ -26,7 +26,7 @@ impl Driver {
 
     pub(super) fn decide_server(&mut self, now: Instant, outbox: &Outbox) -> bool {
         let mut progress = false;
-        while let Machine::Server(session) = &mut self.machine
+        while let Machine::Server(session) = &mut *self.machine
             && let Some(event) = session.poll_event()
         {
             progress = true;
@@ -66,7 +66,7 @@ impl Driver {
 
     pub(super) fn decide_client(&mut self, now: Instant) -> bool {
         let mut progress = false;
-        while let Machine::Client(session) = &mut self.machine
+        while let Machine::Client(session) = &mut *self.machine
             && let Some(action) = session.poll_action()
         {
             progress = true;
@@ -90,7 +90,7 @@ impl Driver {
                 _ => {}
             }
         }
-        while let Machine::Client(session) = &mut self.machine
+        while let Machine::Client(session) = &mut *self.machine
             && let Some(event) = session.poll_event()
         {
             progress = true;
@@ -150,7 +150,7 @@ impl Driver {
     /// Keeps what the client has learnt of the transports, for its next connection.
     pub(super) fn remember(&self) {
         if let Some(dials) = &self.dials
-            && let Machine::Client(session) = &self.machine
+            && let Machine::Client(session) = &*self.machine
         {
             dials.remember(session.memory());
         }
@@ -158,7 +158,7 @@ impl Driver {
 
     /// A plain connection closes once everything the application sent is on its way.
     pub(super) fn decide_plain(&mut self, now: Instant) -> bool {
-        let Machine::Plain(plain) = &mut self.machine else {
+        let Machine::Plain(plain) = &mut *self.machine else {
             return false;
         };
         if plain.is_drained()

@@ -114,7 +114,7 @@ impl Driver {
             && let Poll::Ready(Dialled { attachment, result }) = dials.poll(cx)
         {
             progress = true;
-            let Machine::Client(session) = &mut self.machine else {
+            let Machine::Client(session) = &mut *self.machine else {
                 break;
             };
             match result {
@@ -282,7 +282,7 @@ impl Driver {
             _ => None,
         };
         self.machine.detach(now, attachment, clean.clone());
-        if let Machine::Plain(_) = self.machine {
+        if let Machine::Plain(_) = *self.machine {
             match how {
                 Some(Ok(why)) => self.finish(now, why, None),
                 Some(Err(error)) => {

@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 use switchback_core::{
     CloseCode, CloseReason, Error, ErrorKind, Message, Transport, TransportKind,
 };
-use switchback_session::{Allowance, ClosedBy, Entropy, Failure, Hello, Refused};
+use switchback_session::{ClosedBy, Entropy, Failure, Hello, Refused};
 
 use self::links::Link;
 use self::published::Published;
 pub(super) use self::short::Received;
+use super::asked::Asked;
 use super::machine::{Machine, PLAIN};
 use super::outbox::{OVERHEAD, Outbox, cost, drain};
 use super::{Event, State};
@@ -34,6 +35,8 @@ use crate::client::Dials;
 pub(crate) struct Driver {
     /// A transport may have something to read.
     readable: bool,
+    /// The transport had more to give at once when messages were received the short way.
+    buffered: bool,
     /// There is more inbound than the application should let wait.
     full: bool,
     /// The application went away.
@@ -46,9 +49,7 @@ pub(crate) struct Driver {
     pub(super) park_change: Option<bool>,
     /// How much the machine was given since the last flush, in bytes and messages.
     deferred: usize,
-    /// What may be sent without a look at the machine, until somebody else has had to do with it.
-    allowance: Allowance,
-    pub(super) machine: Machine,
+    pub(super) machine: Asked,
     links: Vec<Link>,
     /// Taken out of the outbox and not numbered yet.
     staged: VecDeque<Message>,
@@ -89,7 +90,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 impl Driver {
     pub(super) fn new(machine: Machine, dials: Option<Dials>, inbound_limit: usize) -> Self {
         Self {
-            machine,
+            machine: machine.into(),
             links: Vec::with_capacity(1),
             dials: dials.map(Box::new),
             inbound: VecDeque::new(),
@@ -101,8 +102,8 @@ impl Driver {
             staged: VecDeque::new(),
             published: Published::default(),
             deferred: 0,
-            allowance: Allowance::NONE,
             readable: true,
+            buffered: false,
             state: State::Connecting,
             end: None,
             opened: false,
@@ -182,7 +183,7 @@ impl Driver {
 
     /// Tells whether a hello has a token of this session.
     pub(crate) fn knows(&self, hello: &Hello) -> bool {
-        match (&self.machine, hello) {
+        match (&*self.machine, hello) {
             (Machine::Server(session), Hello::Resume { token, .. }) => session.knows(token),
             _ => false,
         }
@@ -196,7 +197,7 @@ impl Driver {
         transport: Box<dyn Transport>,
         entropy: &mut dyn Entropy,
     ) -> Result<(), (Refused, Box<dyn Transport>)> {
-        let Machine::Server(session) = &mut self.machine else {
+        let Machine::Server(session) = &mut *self.machine else {
             return Err((Refused::Unknown, transport));
         };
         match session.attach(now, hello, entropy) {
@@ -250,16 +251,9 @@ impl Driver {
             return Err(message);
         }
         let len = message.len();
-        self.look_again();
         self.machine.send(message)?;
         self.deferred += len + 1;
         Ok(())
-    }
-
-    /// Whatever was found out about the machine may have changed.
-    #[inline]
-    pub(super) fn look_again(&mut self) {
-        self.allowance = Allowance::NONE;
     }
 
     /// Tells whether nothing is before what is in the outbox.
@@ -302,7 +296,6 @@ impl Driver {
         readable: bool,
         due: bool,
     ) {
-        self.look_again();
         self.note_readable(readable);
         // An application that does not read must not make its peer look silent.
         if due && self.machine.deadline().is_some_and(|at| at <= now) {
@@ -419,7 +412,7 @@ impl Driver {
 
     /// Ends a connection at once: it is in the way of others.
     pub(super) fn evict(&mut self, now: Instant, why: CloseReason) {
-        match &mut self.machine {
+        match &mut *self.machine {
             Machine::Server(session) => session.abort(why, ClosedBy::Overflow),
             Machine::Client(session) => session.abort(now, why, ClosedBy::Overflow),
             Machine::Plain(plain) => {

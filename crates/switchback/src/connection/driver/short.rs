@@ -47,6 +47,7 @@ impl Driver {
     }
 
     /// Reads a few messages into an empty batch.
+    #[inline]
     pub(in crate::connection) fn recv_short(
         &mut self,
         cx: &mut Context<'_>,
@@ -63,16 +64,18 @@ impl Driver {
             let attachment = link.attachment;
             let machine = &mut self.machine;
             let mut failed = None;
-            let mut may_tally = machine.may_tally(attachment);
+            // Asked with the first message, which may not come.
+            let mut may_tally = None;
             let mut tally = Tally::default();
             let mut take = |message| {
-                if may_tally && tally.push(&message) {
+                if *may_tally.get_or_insert_with(|| machine.may_tally(attachment))
+                    && tally.push(&message)
+                {
                     return batch.push(message);
                 }
                 machine.receive_tally(now, attachment, mem::take(&mut tally));
-                let received = machine.receive(now, attachment, message);
-                may_tally = machine.may_tally(attachment);
-                match received {
+                may_tally = None;
+                match machine.receive(now, attachment, message) {
                     Ok(Some(message)) => batch.push(message),
                     // Perhaps an event came of it, which belongs before the next message.
                     Ok(None) => !machine.has_events(),
@@ -83,17 +86,22 @@ impl Driver {
                 }
             };
             let polled = link.transport.poll_recv_each(cx, &mut take);
-            machine.receive_tally(now, attachment, tally);
+            if !tally.is_empty() {
+                machine.receive_tally(now, attachment, tally);
+            }
             let how = match polled {
                 Poll::Pending => {
                     self.readable = false;
                     return Received::Drained;
                 }
                 Poll::Ready(Ok(true)) => {
+                    let buffered = link.transport.has_buffered() == Some(true);
                     if let Some(error) = failed {
                         self.begin_close(now, attachment, &error.close_reason());
                     }
                     if !batch.is_empty() {
+                        self.buffered = buffered;
+                        self.machine.ask(now, attachment);
                         self.acknowledge_short(cx, now, attachment);
                         return Received::Messages;
                     }
@@ -126,10 +134,34 @@ impl Driver {
         }
     }
 
+    /// Sends a message that is to be flushed with others, because there is `more` that was received, and
+    /// where the machine need not be asked. Gives it back otherwise, or where there is no room.
+    #[inline]
+    pub(in crate::connection) fn send_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        message: Message,
+        more: bool,
+    ) -> Result<(), Message> {
+        let deferred = self.deferred + message.len() + 1;
+        let waits = (more || self.buffered) && deferred < DEFERRED;
+        if !waits || self.subscribed || !self.machine.has_allowed(&message) {
+            return Err(message);
+        }
+        if let Some(link) = self.links.first_mut()
+            && link.take(cx, &message)
+        {
+            self.machine.sent(now, link.attachment, message);
+            self.deferred = deferred;
+            return Ok(());
+        }
+        Err(message)
+    }
+
     /// Sends a message; gives it back where it is not its turn or there is no room. It is flushed
     /// unless `more` was received that may be replied to in the same write. `Ok(false)`: the long
     /// way is to be gone.
-    #[inline]
     pub(in crate::connection) fn send_short(
         &mut self,
         cx: &mut Context<'_>,
@@ -142,21 +174,12 @@ impl Driver {
         };
         let cost = message.len() + 1;
         let attachment = link.attachment;
-        let mut is_allowed = self.allowance.take(&message);
-        if !is_allowed {
-            self.allowance = self.machine.allowance(now, attachment);
-            is_allowed = self.allowance.take(&message);
-        }
-        let is_sent = is_allowed && link.take(cx, &message);
-        if is_sent {
+        if self.machine.allows(now, attachment, &message) && link.take(cx, &message) {
             self.machine.sent(now, attachment, message);
         } else {
             self.transmit_or_keep(cx, now, message)?;
         }
         self.deferred += cost;
-        if is_sent && more && self.deferred < DEFERRED {
-            return Ok(true);
-        }
         let more = more || self.links[0].transport.has_buffered() == Some(true);
         let done = (more && self.deferred < DEFERRED) || self.flush(cx);
         Ok(done && self.is_well())
@@ -169,7 +192,6 @@ impl Driver {
         now: Instant,
         message: Message,
     ) -> Result<(), Message> {
-        self.look_again();
         let mut message = Some(message);
         self.transmit(cx, now, 0, &mut iter::from_fn(|| message.take()));
         message.map_or(Ok(()), |message| self.machine.send(message))

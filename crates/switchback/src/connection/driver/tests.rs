@@ -103,7 +103,7 @@ impl Bench {
             info: TransportInfo::new(TransportKind::WebSocket),
             wire: bench.wire.clone(),
         });
-        match bench.driver.machine {
+        match *bench.driver.machine {
             Machine::Plain(_) => bench.driver.plug_plain(transport),
             _ => {
                 let hello = "1.new.AAAAAAAAAAAAAAAAAAAAAA.1.1".parse().unwrap();
@@ -245,7 +245,7 @@ fn what_had_no_room_goes_when_there_is_room() {
         Machine::Server(Box::new(session)),
     ] {
         let mut bench = Bench::new(machine);
-        if let Machine::Server(_) = bench.driver.machine {
+        if let Machine::Server(_) = *bench.driver.machine {
             bench.gets(&["^select 0"]);
         }
         bench.sent();
