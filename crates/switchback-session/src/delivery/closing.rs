@@ -4,12 +4,15 @@ use switchback_core::CloseReason;
 
 use crate::{Close, ClosedBy};
 
-/// How far the closing handshake has come (`docs/protocol.md`, 3.7).
+/// How far the closing handshake has come (`docs/protocol.md`, 3.7). One pointer while neither side has
+/// begun, since every message looks here.
 #[derive(Debug, Default)]
-#[repr(C)]
 pub(crate) struct Closing {
-    /// Either side has begun.
-    begun: bool,
+    begun: Option<Box<Begun>>,
+}
+
+#[derive(Debug, Default)]
+struct Begun {
     by_peer: bool,
     local: Option<(CloseReason, Option<Duration>)>,
     peer: Option<Close>,
@@ -24,44 +27,45 @@ impl Closing {
         if self.is_closing() {
             return false;
         }
-        self.local = Some((reason, reconnect));
-        self.begun = true;
+        self.begun.get_or_insert_default().local = Some((reason, reconnect));
         true
     }
 
     /// The peer closes. `false`: it did so before, on another attachment.
     pub(crate) fn peer_closes(&mut self, close: Close) -> bool {
-        if self.peer.is_some() {
+        let begun = self.begun.get_or_insert_default();
+        if begun.peer.is_some() {
             return false;
         }
-        self.by_peer = self.local.is_none();
-        self.peer = Some(close);
-        self.begun = true;
+        begun.by_peer = begun.local.is_none();
+        begun.peer = Some(close);
         true
     }
 
     #[inline]
     pub(crate) fn is_closing(&self) -> bool {
-        self.begun
+        self.begun.is_some()
     }
 
     /// Tells whether the peer closed first.
     pub(crate) fn by_peer(&self) -> bool {
-        self.by_peer
+        self.begun.as_ref().is_some_and(|begun| begun.by_peer)
     }
 
     /// Returns why this side closes, if it does of its own accord.
     pub(crate) fn local(&self) -> Option<&CloseReason> {
-        self.local.as_ref().map(|(reason, _)| reason)
+        let (reason, _) = self.begun.as_ref()?.local.as_ref()?;
+        Some(reason)
     }
 
     pub(crate) fn peer(&self) -> Option<&Close> {
-        self.peer.as_ref()
+        self.begun.as_ref()?.peer.as_ref()
     }
 
     /// Returns the `close` that this side sends: its own, or the peer's in return.
     pub(crate) fn outgoing(&self, sent: u64) -> Option<Close> {
-        let (reason, reconnect) = match (&self.local, &self.peer) {
+        let begun = self.begun.as_ref()?;
+        let (reason, reconnect) = match (&begun.local, &begun.peer) {
             (Some((reason, reconnect)), _) => (reason.clone(), *reconnect),
             (None, Some(peer)) => (peer.reason.clone(), None),
             (None, None) => return None,
@@ -75,8 +79,9 @@ impl Closing {
 
     /// Returns why the session ends and who ended it.
     pub(crate) fn outcome(&self, complete: bool) -> Option<(CloseReason, ClosedBy)> {
-        match (&self.local, &self.peer) {
-            (_, Some(peer)) if self.by_peer => Some((peer.reason.clone(), ClosedBy::Peer)),
+        let begun = self.begun.as_ref()?;
+        match (&begun.local, &begun.peer) {
+            (_, Some(peer)) if begun.by_peer => Some((peer.reason.clone(), ClosedBy::Peer)),
             (Some((reason, _)), _) if complete => Some((reason.clone(), ClosedBy::Local)),
             (Some((reason, _)), _) => Some((reason.clone(), ClosedBy::TimedOut)),
             _ => None,
@@ -86,19 +91,20 @@ impl Closing {
     /// There was progress, or an attachment to make it on: waits on for `timeout`, but in all no
     /// longer than `max`, so that a peer that trickles cannot hold the session.
     pub(crate) fn extend(&mut self, now: Instant, timeout: Duration, max: Duration) {
-        if !self.is_closing() {
-            return;
+        if let Some(begun) = &mut self.begun {
+            let at_last = *begun.at_last.get_or_insert(now + max.max(timeout));
+            begun.until = Some(at_last.min(now + timeout));
         }
-        let at_last = *self.at_last.get_or_insert(now + max.max(timeout));
-        self.until = Some(at_last.min(now + timeout));
     }
 
     /// No attachment is left: somebody else keeps the time.
     pub(crate) fn suspend(&mut self) {
-        self.until = None;
+        if let Some(begun) = &mut self.begun {
+            begun.until = None;
+        }
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.until
+        self.begun.as_ref()?.until
     }
 }

@@ -33,10 +33,10 @@ use outbox::Outbox;
 // What every message touches comes first.
 #[repr(C)]
 pub(crate) struct Delivery {
+    pub(crate) closing: Closing,
     inbox: Inbox,
     acks: Acks,
     pub(crate) outbox: Outbox,
-    pub(crate) closing: Closing,
 }
 
 impl Delivery {
