@@ -126,7 +126,7 @@ impl Config {
     }
 
     /// Sets the replay buffer of a session in each direction: how much may be sent and not yet
-    /// acknowledged. Default 4,096 messages, 512 KiB. Peers acknowledge every half of it.
+    /// acknowledged. Default 4,096 messages, 512 KiB. Peers acknowledge by half of it.
     #[must_use]
     pub fn replay(mut self, messages: usize, bytes: usize) -> Self {
         self.session = self

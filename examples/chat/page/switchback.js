@@ -21,7 +21,7 @@ const STABLE = 5_000; // ms: an attachment that dies younger than this did not w
 const DEMOTED = 300_000; // ms that a transport goes to the end of the line after two such deaths
 const PROBE = { first: 60_000, longest: 600_000 }; // ms between tries of a better transport
 const CLOSE_TIMEOUT = 5_000; // ms that the peer has to answer a close
-const OUTBOX = { messages: 2048, bytes: 256 * 1024 }; // sent or waiting, not yet acknowledged
+const OUTBOX = { messages: 4096, bytes: 512 * 1024 }; // sent or waiting, not yet acknowledged
 
 /** Close codes that invite to come back (RFC 6455, 7.4.1). */
 const COME_BACK = [1001, 1012, 1013];

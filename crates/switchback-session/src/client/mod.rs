@@ -254,10 +254,13 @@ impl ClientSession {
         }
     }
 
-    /// Tells how many messages may be sent on an attachment, each before it is told by
-    /// [`sent`](Self::sent), in place of giving them to [`transmit_from`](Self::transmit_from): what that
-    /// does with most of them, in a few steps. None where something else goes first, there is no room, or
-    /// the attachment does not carry messages. It holds until anything but [`sent`](Self::sent) is called.
+    /// Tells how many messages may be sent on an attachment at once: send each, then tell of it by
+    /// [`sent`](Self::sent). That is what [`transmit_from`](Self::transmit_from) does with most of them, in a
+    /// few steps. None where something else goes first, there is no room, or the attachment does not carry
+    /// messages.
+    ///
+    /// It holds until anything but [`sent`](Self::sent) is called that may change the session. Ask again when
+    /// the [`deadline`](Self::deadline) has passed: an acknowledgement may have become due.
     #[inline]
     pub fn allowance(&self, now: Instant, attachment: u64) -> Allowance {
         match self.position(attachment) {
@@ -269,11 +272,13 @@ impl ClientSession {
     }
 
     /// Numbers a message that was sent on an attachment because it was [allowed](Self::allowance), and
-    /// keeps it until it is acknowledged.
+    /// keeps it until it is acknowledged. On one that does not carry messages it does nothing.
     #[inline]
     pub fn sent(&mut self, now: Instant, attachment: u64, message: Message) {
         if let Some((delivery, link)) = self.carrying(attachment) {
             delivery.sent(now, link, message);
+        } else {
+            debug_assert!(false, "sent where it was not allowed");
         }
     }
 

@@ -19,7 +19,7 @@ impl Allowance {
         bytes: 0,
     };
 
-    /// As many messages and bytes as there are.
+    /// As many messages and bytes as there are, but for those that a session would escape.
     pub const UNLIMITED: Self = Self {
         messages: usize::MAX,
         bytes: usize::MAX,

@@ -241,3 +241,39 @@ impl Link {
         now < self.check_at
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever comes and goes, as many silences are survived as if each thing that comes looked how long
+    /// the last one was.
+    #[test]
+    fn no_long_silence_is_missed() {
+        let interval = Duration::from_secs(8);
+        let start = Instant::now();
+        let mut link = Link::new(start, 1, 1, 1, interval);
+        let (mut now, mut survived, mut random) = (start, 0, 1_u64);
+        for _ in 0..20_000 {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let dice = random >> 33;
+            now += Duration::from_millis(match dice % 4 {
+                0 => 0,
+                1 => dice % 1000,
+                _ => dice % 10_000,
+            });
+            match dice % 5 {
+                0 | 1 => {
+                    survived += u32::from(now != link.last_rx && link.silence(now) >= link.long);
+                    link.note_rx(now);
+                }
+                2 if dice % 7 == 0 => link.excuse(now),
+                _ => link.note_tx(now),
+            }
+            assert_eq!(link.survived(), survived);
+        }
+        assert!(survived > 100, "{survived}");
+    }
+}

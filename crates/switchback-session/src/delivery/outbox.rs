@@ -119,7 +119,7 @@ impl Outbox {
         self.unsent.is_empty() && number == self.transmitted() + 1 && self.has_room()
     }
 
-    /// How many messages, and how much, there is room for.
+    /// How many messages, and how much, there is room for, where [all](Self::is_next) were transmitted.
     #[inline]
     pub(crate) fn allowance(&self) -> Allowance {
         Allowance::new(

@@ -22,11 +22,17 @@ pub(super) struct Sent {
     entries: Vec<Entry>,
     /// The payloads of those that were copied, behind those of the forgotten ones.
     copies: Vec<u8>,
-    /// How many entries are forgotten, and how many bytes of copies.
-    forgotten: (usize, usize),
+    forgotten: Forgotten,
     /// The others.
     held: VecDeque<Message>,
     runs: VecDeque<Run>,
+}
+
+/// How many entries are forgotten, and how many bytes of copies.
+#[derive(Clone, Copy, Debug, Default)]
+struct Forgotten {
+    entries: usize,
+    bytes: usize,
 }
 
 /// Up to how many bytes a message is copied.
@@ -163,8 +169,11 @@ impl Sent {
     pub(super) fn forget(&mut self, count: usize) -> usize {
         let place = self.place(count);
         self.len -= count.min(self.len);
-        let mut freed = place.at - self.forgotten.1;
-        self.forgotten = (place.entries, place.at);
+        let mut freed = place.at - self.forgotten.bytes;
+        self.forgotten = Forgotten {
+            entries: place.entries,
+            bytes: place.at,
+        };
         self.tidy();
         let held = self.held.drain(..place.held);
         freed += held.map(|message| message.len()).sum::<usize>();
@@ -187,19 +196,19 @@ impl Sent {
         self.last = None;
         self.entries.clear();
         self.copies.clear();
-        self.forgotten = (0, 0);
+        self.forgotten = Forgotten::default();
         self.held.clear();
         self.runs.clear();
     }
 
-    /// Uses the room of the forgotten ones again, once they are most of the entries: no more are moved
-    /// then than were forgotten.
+    /// Uses the room of the forgotten ones again, once they are most of the entries or of the bytes. So they
+    /// take no more room than the others.
     fn tidy(&mut self) {
-        let (entries, bytes) = self.forgotten;
-        if entries > self.entries.len() / 2 {
+        let Forgotten { entries, bytes } = self.forgotten;
+        if entries > self.entries.len() / 2 || bytes > self.copies.len() / 2 {
             self.entries.drain(..entries);
             self.copies.drain(..bytes);
-            self.forgotten = (0, 0);
+            self.forgotten = Forgotten::default();
         }
     }
 
@@ -214,8 +223,8 @@ impl Sent {
     /// Where the message of an index is, or the end.
     fn place(&self, index: usize) -> Place {
         let mut place = Place {
-            entries: self.forgotten.0,
-            at: self.forgotten.1,
+            entries: self.forgotten.entries,
+            at: self.forgotten.bytes,
             ..Place::default()
         };
         let mut left = index;

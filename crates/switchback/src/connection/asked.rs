@@ -6,8 +6,11 @@ use switchback_session::Allowance;
 
 use super::Machine;
 
-/// A machine, and its last answer to the question how much may be sent at once. Whoever changes the
-/// machine, but by sending that, makes the answer void.
+/// A machine, and what is left of its last answer to the question how much may be sent at once. Whoever
+/// changes the machine, but by sending that, makes the answer void.
+///
+/// Time does not: an acknowledgement that has become due meanwhile goes when the machine is asked again,
+/// which the janitor's timer sees to.
 pub(crate) struct Asked {
     machine: Machine,
     allowance: Allowance,
@@ -40,24 +43,24 @@ impl DerefMut for Asked {
 }
 
 impl Asked {
-    /// Tells whether a message may be sent on an attachment at once, past the machine, which is to be told
-    /// that it [was](Self::sent).
-    pub(super) fn allows(&mut self, now: Instant, attachment: u64, message: &Message) -> bool {
-        self.has_allowed(message) || {
-            self.ask(now, attachment);
-            self.has_allowed(message)
-        }
-    }
-
-    /// Asks how much may be sent.
+    /// Asks how much may be sent on an attachment.
     pub(super) fn ask(&mut self, now: Instant, attachment: u64) {
         self.allowance = self.machine.allowance(now, attachment);
     }
 
-    /// Tells whether a message may be sent by the last answer.
+    /// Takes a message off the last answer. `true`: it may be sent at once, past the machine, which is to be
+    /// told that it [was](Self::sent).
     #[inline]
-    pub(super) fn has_allowed(&mut self, message: &Message) -> bool {
+    pub(super) fn takes(&mut self, message: &Message) -> bool {
         self.allowance.take(message)
+    }
+
+    /// The same, and asks again if the answer does not cover it.
+    pub(super) fn takes_now(&mut self, now: Instant, attachment: u64, message: &Message) -> bool {
+        self.takes(message) || {
+            self.ask(now, attachment);
+            self.takes(message)
+        }
     }
 
     /// A message was sent that was allowed.
@@ -66,10 +69,9 @@ impl Asked {
         self.machine.sent(now, attachment, message);
     }
 
-    /// Tells whether anything is to be transmitted, besides what waits for a timer.
+    /// Tells whether something goes before messages, by an answer to a question just asked.
     #[inline]
-    pub(super) fn is_owing(&self, now: Instant, attachment: u64) -> bool {
-        // Where messages may be sent, nothing goes before them.
-        self.allowance.is_none() && self.machine.is_owing(now, attachment)
+    pub(super) fn has_refused(&self) -> bool {
+        self.allowance.is_none()
     }
 }

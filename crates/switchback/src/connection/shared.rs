@@ -69,9 +69,14 @@ struct Timed {
     task: TaskId,
     driver: Driver,
     armed: Vec<Instant>,
+    /// When the janitor looks whether the application has come back.
+    later: Option<Instant>,
     /// Among the endpoint's parked sessions.
     place: Option<u64>,
 }
+
+/// How soon a connection is looked after whose application is at work, and has not read all there may be.
+const LATER: Duration = Duration::from_millis(100);
 
 /// How soon a connection is looked after again whose application does not read.
 const PAUSED: Duration = Duration::from_secs(1);
@@ -90,6 +95,7 @@ impl Shared {
                     driver: Driver::new(machine, dials, settings.inbound),
                     next: None,
                     armed: Vec::new(),
+                    later: None,
                     due: false,
                     place: None,
                     ended: false,
@@ -134,6 +140,7 @@ impl Shared {
             timed.next = timed.armed.pop();
             timed.due = true;
         }
+        timed.later.take_if(|at| *at <= now);
         let behind = self.waker.is_called() || timed.driver.is_behind();
         let asked = asked || (behind && !self.waker.is_awaited());
         if !asked && !timed.due {
@@ -170,19 +177,19 @@ impl Shared {
         if !timed.short
             && let Poll::Ready(event) = timed.driver.take()
         {
-            self.leave(&timed);
+            self.leave(&mut timed);
             return Poll::Ready(Some(event));
         }
         match self.recv_short(&mut timed, batch) {
             Received::Messages => {
-                self.leave(&timed);
+                self.leave(&mut timed);
                 return Poll::Ready(None);
             }
             Received::Drained => {}
             Received::Other => {
                 self.drive(&mut timed, Instant::now());
                 if let Poll::Ready(event) = timed.driver.take() {
-                    self.leave(&timed);
+                    self.leave(&mut timed);
                     return Poll::Ready(Some(event));
                 }
             }
@@ -195,10 +202,28 @@ impl Shared {
     /// The application's task has something to work on, and does not wait. Should it not come back for
     /// what is left to do, or was it called in vain meanwhile, the janitor looks after that in a moment.
     #[inline]
-    fn leave(&self, timed: &Timed) {
+    fn leave(&self, timed: &mut Timed) {
         self.waker.stop_waiting();
-        if timed.driver.is_behind() || self.waker.is_called() {
+        if self.waker.is_called() {
             self.waker.nudge_soon();
+        } else {
+            self.leave_behind(timed);
+        }
+    }
+
+    /// Has the janitor look after what is left to do. What is to be flushed does not wait for long; what
+    /// the transport may have does, because most often the application is back before that.
+    #[inline]
+    fn leave_behind(&self, timed: &mut Timed) {
+        if !timed.driver.is_behind() {
+            return;
+        }
+        if timed.driver.has_deferred() || !timed.short {
+            self.waker.nudge_soon();
+        } else if timed.later.is_none() {
+            let at = timed.now + LATER;
+            timed.later = Some(at);
+            self.janitor.arm(at, self.this.clone());
         }
     }
 
@@ -306,8 +331,7 @@ impl Shared {
             sent.map(|()| timed.driver.may_defer())
         };
         match done {
-            Ok(true) if timed.driver.is_behind() => self.waker.nudge_soon(),
-            Ok(true) => {}
+            Ok(true) => self.leave_behind(&mut timed),
             Ok(false) => drop(self.drive_for_others(timed, Instant::now())),
             Err(message) => return Some(message),
         }

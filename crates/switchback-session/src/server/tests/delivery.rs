@@ -205,3 +205,71 @@ fn what_came_before_or_leaves_a_gap_is_not_tallied() {
     assert!(!bench.session.may_tally(1));
     assert!(bench.try_gets(1, "d").is_err());
 }
+
+/// Sends messages past the session, as long as that is allowed. Returns how many.
+fn at_once(bench: &mut Bench, attachment: u64, texts: &[&'static str]) -> usize {
+    let mut allowance = bench.session.allowance(bench.now, attachment);
+    let messages = texts.iter().map(|text| Message::from_static(text));
+    let allowed = messages.take_while(|message| allowance.take(message));
+    let sent = |message| bench.session.sent(bench.now, attachment, message);
+    allowed.map(sent).count()
+}
+
+#[test]
+fn what_is_sent_at_once_is_kept_and_numbered_as_the_rest_is() {
+    let mut bench = Bench::new(Config::new());
+    let first = bench.attach("new 1.1");
+    assert_eq!(at_once(&mut bench, 2, &["a"]), 0);
+    bench.gets(1, "^select 0");
+    assert_eq!(at_once(&mut bench, 1, &["1", "2", "\u{1}3"]), 2);
+    // The peer knows the number of the next.
+    bench.session.send("\u{1}3".into()).unwrap();
+    assert_eq!(at_once(&mut bench, 1, &["4"]), 0);
+    assert_eq!(bench.sends(1), ["^^3"]);
+    assert_eq!(at_once(&mut bench, 1, &["4", "5"]), 2);
+    assert_eq!(bench.session.unacknowledged(), (5, 7));
+    bench.gets(1, "^ack 1");
+    assert_eq!(bench.session.unacknowledged(), (4, 6));
+    bench.session.detach(bench.now, 1, None);
+    assert_eq!(at_once(&mut bench, 1, &["6"]), 0);
+    bench.attach(&format!("{} 2.2.2", first.token));
+    assert_eq!(at_once(&mut bench, 2, &["6"]), 0);
+    assert_eq!(bench.sends(2), ["^^3", "4", "5"]);
+    bench.gets(2, "^select 2");
+    bench.gets(2, "^ack 5");
+    assert_eq!(bench.session.unacknowledged(), (0, 0));
+    assert_eq!(at_once(&mut bench, 2, &["6"]), 1);
+    assert_eq!(bench.sends(2), [""; 0]);
+}
+
+#[test]
+fn nothing_is_sent_at_once_before_what_is_due_or_when_there_is_no_room() {
+    let config = Config::new().with_replay_messages(3).with_replay_bytes(10);
+    let mut bench = Bench::new(config.with_ack_messages(64));
+    bench.attach("new 1.1");
+    bench.gets(1, "^select 0");
+    assert_eq!(at_once(&mut bench, 1, &["1", "2", "3", "4"]), 3);
+    assert_eq!(at_once(&mut bench, 1, &["4"]), 0);
+    bench.gets(1, "^ack 3");
+    // The last may be larger than what is left.
+    assert_eq!(at_once(&mut bench, 1, &["123456789", "long", ""]), 2);
+    bench.gets(1, "^ack 5");
+    // An acknowledgement goes along, here from two messages on, or when its time has come.
+    bench.gets(1, "a");
+    assert_eq!(at_once(&mut bench, 1, &["6"]), 1);
+    bench.gets(1, "b");
+    assert_eq!(at_once(&mut bench, 1, &["7"]), 0);
+    bench.session.hold_acks(true);
+    assert_eq!(at_once(&mut bench, 1, &["7"]), 1);
+    bench.session.hold_acks(false);
+    bench.session.send("8".into()).unwrap();
+    assert_eq!(bench.sends(1), ["^ack 2", "8"]);
+    bench.gets(1, "^ack 8");
+    bench.gets(1, "c");
+    bench.now += SECOND;
+    assert_eq!(at_once(&mut bench, 1, &["9"]), 0);
+    assert_eq!(bench.sends(1), ["^ack 3"]);
+    assert_eq!(at_once(&mut bench, 1, &["9"]), 1);
+    bench.session.close(bench.now, CloseReason::normal(), None);
+    assert_eq!(at_once(&mut bench, 1, &["10"]), 0);
+}

@@ -35,7 +35,8 @@ use crate::client::Dials;
 pub(crate) struct Driver {
     /// A transport may have something to read.
     readable: bool,
-    /// The transport had more to give at once when messages were received the short way.
+    /// The transport had more to give at once when messages were last received the short way; it has while
+    /// it is readable.
     buffered: bool,
     /// There is more inbound than the application should let wait.
     full: bool,
@@ -243,6 +244,12 @@ impl Driver {
     /// Tells whether there may be something to read, or to flush.
     pub(super) fn is_behind(&self) -> bool {
         self.readable || self.deferred > 0
+    }
+
+    /// Tells whether something is to be flushed.
+    #[inline]
+    pub(super) fn has_deferred(&self) -> bool {
+        self.deferred > 0
     }
 
     /// Takes a message past the outbox; gives it back where it is not its turn or there is no room.

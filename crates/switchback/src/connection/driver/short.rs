@@ -95,15 +95,12 @@ impl Driver {
                     return Received::Drained;
                 }
                 Poll::Ready(Ok(true)) => {
-                    let buffered = link.transport.has_buffered() == Some(true);
+                    self.buffered = link.transport.has_buffered() == Some(true);
                     if let Some(error) = failed {
                         self.begin_close(now, attachment, &error.close_reason());
                     }
                     if !batch.is_empty() {
-                        self.buffered = buffered;
-                        self.machine.ask(now, attachment);
-                        self.acknowledge_short(cx, now, attachment);
-                        return Received::Messages;
+                        return self.received(cx, now, attachment);
                     }
                     if self.is_well() {
                         continue;
@@ -122,16 +119,20 @@ impl Driver {
         }
     }
 
+    /// There are messages. Finds out how much may be sent in reply.
+    ///
     /// An application that receives without end must not keep its peer waiting for the
     /// acknowledgement; but if it replies, that leaves with the replies.
     #[inline]
-    fn acknowledge_short(&mut self, cx: &mut Context<'_>, now: Instant, attachment: u64) {
-        if self.machine.is_owing(now, attachment) {
+    fn received(&mut self, cx: &mut Context<'_>, now: Instant, attachment: u64) -> Received {
+        self.machine.ask(now, attachment);
+        if self.machine.has_refused() && self.machine.is_owing(now, attachment) {
             self.transmit(cx, now, 0, &mut iter::empty());
             if self.deferred == 0 {
                 self.flush(cx);
             }
         }
+        Received::Messages
     }
 
     /// Sends a message that is to be flushed with others, because there is `more` that was received, and
@@ -145,8 +146,9 @@ impl Driver {
         more: bool,
     ) -> Result<(), Message> {
         let deferred = self.deferred + message.len() + 1;
-        let waits = (more || self.buffered) && deferred < DEFERRED;
-        if !waits || self.subscribed || !self.machine.has_allowed(&message) {
+        let more = more || (self.buffered && self.readable);
+        let waits = more && deferred < DEFERRED;
+        if !waits || self.subscribed || !self.machine.takes(&message) {
             return Err(message);
         }
         if let Some(link) = self.links.first_mut()
@@ -174,7 +176,7 @@ impl Driver {
         };
         let cost = message.len() + 1;
         let attachment = link.attachment;
-        if self.machine.allows(now, attachment, &message) && link.take(cx, &message) {
+        if self.machine.takes_now(now, attachment, &message) && link.take(cx, &message) {
             self.machine.sent(now, attachment, message);
         } else {
             self.transmit_or_keep(cx, now, message)?;
