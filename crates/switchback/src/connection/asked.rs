@@ -69,7 +69,7 @@ impl Asked {
         self.machine.sent(now, attachment, message);
     }
 
-    /// Tells whether something goes before messages, by an answer to a question just asked.
+    /// Tells whether nothing may be sent at once, by an answer to a question just asked.
     #[inline]
     pub(super) fn has_refused(&self) -> bool {
         self.allowance.is_none()

@@ -68,8 +68,7 @@ impl Machine {
         }
     }
 
-    /// Tells how many messages may be sent at once, each before it is told by [`sent`](Self::sent). It
-    /// holds until anything but that is called.
+    /// Tells how many messages may be sent at once, each of which is then told by [`sent`](Self::sent).
     #[inline]
     pub(crate) fn allowance(&self, now: Instant, attachment: u64) -> Allowance {
         match self {

@@ -200,7 +200,7 @@ impl Shared {
     }
 
     /// The application's task has something to work on, and does not wait. Should it not come back for
-    /// what is left to do, or was it called in vain meanwhile, the janitor looks after that in a moment.
+    /// what is left to do, or was it called in vain meanwhile, the janitor looks after that.
     #[inline]
     fn leave(&self, timed: &mut Timed) {
         self.waker.stop_waiting();
@@ -211,14 +211,16 @@ impl Shared {
         }
     }
 
-    /// Has the janitor look after what is left to do. What is to be flushed does not wait for long; what
-    /// the transport may have does, because most often the application is back before that.
+    /// Has the janitor look after what is left to do: in a moment where something is to be flushed or
+    /// decided. What the transport may have waits for longer, because most often the application is back
+    /// before that.
     #[inline]
     fn leave_behind(&self, timed: &mut Timed) {
         if !timed.driver.is_behind() {
             return;
         }
-        if timed.driver.has_deferred() || !timed.short {
+        let is_open = timed.short && timed.driver.is_well();
+        if timed.driver.has_deferred() || !is_open {
             self.waker.nudge_soon();
         } else if timed.later.is_none() {
             let at = timed.now + LATER;

@@ -35,8 +35,8 @@ use crate::client::Dials;
 pub(crate) struct Driver {
     /// A transport may have something to read.
     readable: bool,
-    /// The transport had more to give at once when messages were last received the short way; it has while
-    /// it is readable.
+    /// The transport had more to give at once when it was last read the short way. Counts while it is
+    /// `readable` only.
     buffered: bool,
     /// There is more inbound than the application should let wait.
     full: bool,
