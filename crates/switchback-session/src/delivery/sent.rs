@@ -88,29 +88,17 @@ impl Sent {
 
     #[inline]
     pub(super) fn push(&mut self, message: Message) {
-        match Entry::copied(&message) {
-            Some(copied) if self.last.is_none() => {
-                self.copies.extend_from_slice(message.as_bytes());
-                self.entries.push(copied);
-                self.len += 1;
-            }
-            copied => self.push_behind(message, copied),
-        }
-    }
-
-    /// Adds a message behind whatever there is, to be copied or held.
-    #[inline(never)]
-    fn push_behind(&mut self, message: Message, copied: Option<Entry>) {
         if let Some(run) = self.last.take() {
             self.keep_run(run);
         }
-        if let Some(copied) = copied {
+        let entry = if let Some(copied) = Entry::copied(&message) {
             self.copies.extend_from_slice(message.as_bytes());
-            self.entries.push(copied);
+            copied
         } else {
             self.held.push_back(message);
-            self.entries.push(Entry::HELD);
-        }
+            Entry::HELD
+        };
+        self.entries.push(entry);
         self.len += 1;
     }
 
