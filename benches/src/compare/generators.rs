@@ -95,78 +95,60 @@ impl Generator {
     }
 }
 
-/// Name, connections, messages that each has in flight, messages a second in all, and whether the load
-/// generator stays awake.
-const ECHOES: [(&str, u32, u32, Option<u32>, bool); 11] = [
-    ("echo, 1 × 1, asleep", 1, 1, None, false),
-    ("echo, 1 × 1, awake", 1, 1, None, true),
-    ("echo, 1 × 16, asleep", 1, 16, None, false),
-    ("echo, 1 × 16, awake", 1, 16, None, true),
-    ("echo, 64 × 1, asleep", 64, 1, None, false),
-    ("echo, 64 × 1, awake", 64, 1, None, true),
-    ("echo, 64 × 16, awake", 64, 16, None, true),
-    ("echo, 64 × 1, 40,000 a second", 64, 1, Some(40_000), true),
-    (
-        "echo, 64 × 16, 640,000 a second",
-        64,
-        16,
-        Some(640_000),
-        true,
-    ),
-    ("echo, 1000 × 1, asleep", 1000, 1, None, false),
-    ("echo, 1000 × 16, awake", 1000, 16, None, true),
+/// Name, what is spoken, connections, messages that each has in flight, messages a second in all, and
+/// whether the load generator stays awake.
+type Echo = (&'static str, &'static str, u32, u32, Option<u32>, bool);
+
+#[rustfmt::skip]
+const ECHOES: [Echo; 15] = [
+    ("echo, 1 × 1, asleep", "ws", 1, 1, None, false),
+    ("echo, 1 × 1, awake", "ws", 1, 1, None, true),
+    ("echo, 1 × 16, asleep", "ws", 1, 16, None, false),
+    ("echo, 1 × 16, awake", "ws", 1, 16, None, true),
+    ("echo, 64 × 1, asleep", "ws", 64, 1, None, false),
+    ("echo, 64 × 1, awake", "ws", 64, 1, None, true),
+    ("echo, 64 × 16, awake", "ws", 64, 16, None, true),
+    ("echo, 64 × 1, 40,000 a second", "ws", 64, 1, Some(40_000), true),
+    ("echo, 64 × 16, 640,000 a second", "ws", 64, 16, Some(640_000), true),
+    ("echo, 1000 × 1, asleep", "ws", 1000, 1, None, false),
+    ("echo, 1000 × 16, awake", "ws", 1000, 16, None, true),
+    ("session echo, 64 × 1, asleep", "session-ws", 64, 1, None, false),
+    ("session echo, 64 × 1, awake", "session-ws", 64, 1, None, true),
+    ("session echo, 64 × 16, awake", "session-ws", 64, 16, None, true),
+    ("session echo, 64 × 1, 40,000 a second", "session-ws", 64, 1, Some(40_000), true),
 ];
 
 /// Name, what is spoken, the path, messages in flight, messages a second.
-const FAN_OUTS: [(&str, &str, &str, u32, Option<u32>); 9] = [
+#[rustfmt::skip]
+const FAN_OUTS: [(&str, &str, &str, u32, Option<u32>); 12] = [
     ("fan-out, ws, one at a time", "ws", "/ws/room", 1, None),
     ("fan-out, ws, 64 at a time", "ws", "/ws/room", 64, None),
     ("fan-out, ws, 50 a second", "ws", "/ws/room", 64, Some(50)),
     ("fan-out, sse, one at a time", "sse", "/sse/room", 1, None),
     ("fan-out, sse, 64 at a time", "sse", "/sse/room", 64, None),
-    (
-        "fan-out, sse, 50 a second",
-        "sse",
-        "/sse/room",
-        64,
-        Some(50),
-    ),
-    (
-        "fan-out, poll, one at a time",
-        "poll",
-        "/poll/room",
-        1,
-        None,
-    ),
-    (
-        "fan-out, poll, 64 at a time",
-        "poll",
-        "/poll/room",
-        64,
-        None,
-    ),
-    (
-        "fan-out, poll, 10 a second",
-        "poll",
-        "/poll/room",
-        64,
-        Some(10),
-    ),
+    ("fan-out, sse, 50 a second", "sse", "/sse/room", 64, Some(50)),
+    ("fan-out, poll, one at a time", "poll", "/poll/room", 1, None),
+    ("fan-out, poll, 64 at a time", "poll", "/poll/room", 64, None),
+    ("fan-out, poll, 10 a second", "poll", "/poll/room", 64, Some(10)),
+    ("fan-out, session, one at a time", "session-ws", "/rt/room", 1, None),
+    ("fan-out, session, 64 at a time", "session-ws", "/rt/room", 64, None),
+    ("fan-out, session, 50 a second", "session-ws", "/rt/room", 64, Some(50)),
 ];
 
 const SIZE: u32 = 125;
 
 pub(super) fn cases(scale: &Scale, others: &Generators) -> Vec<Case> {
-    let echoes = ECHOES.map(|(name, connections, in_flight, rate, spin)| {
+    let echoes = ECHOES.map(|(name, kind, connections, in_flight, rate, spin)| {
+        let path = if kind == "ws" { "/ws/echo" } else { "/rt" };
         let args = args(
             connections,
             [("--in-flight", Some(in_flight)), ("--rate", rate)],
         );
-        let other = others.load("echo", "/ws/echo", &[], &args, scale.seconds);
-        let mut entries = vec![entry("ours", "ws", "/ws/echo", None)];
-        entries.push(entry("libraries", "ws", "/ws/echo", Some(other)));
+        let other = others.load("echo", path, &["--kind", kind], &args, scale.seconds);
+        let mut entries = vec![entry("ours", kind, path, None)];
+        entries.push(entry("libraries", kind, path, Some(other)));
         // It knows nothing else.
-        if in_flight == 1 && rate.is_none() && !spin {
+        if kind == "ws" && in_flight == 1 && rate.is_none() && !spin {
             let other = others.load_test(connections, SIZE);
             entries.extend(other.map(|other| entry("load_test", "ws", "/ws/echo", Some(other))));
         }

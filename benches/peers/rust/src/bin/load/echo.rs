@@ -1,21 +1,25 @@
-//! Echo: what a WebSocket sends comes back to it.
+//! Echo: what a connection sends comes back to it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use futures_util::{FutureExt, SinkExt, StreamExt};
+use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
+use crate::connection::{Connection, Protocol};
 use crate::meter::Meter;
 use crate::payload::Payload;
-use crate::{Common, Failure, Socket, Tasks};
+use crate::{Common, Failure, Tasks};
 
 #[derive(Args, Clone)]
 pub struct EchoArgs {
     #[command(flatten)]
     pub common: Common,
+    /// What the connections speak
+    #[arg(long, value_enum, default_value = "ws")]
+    kind: Protocol,
     /// Connections
     #[arg(short, long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     connections: u32,
@@ -29,17 +33,18 @@ pub struct EchoArgs {
 }
 
 pub async fn start(args: &EchoArgs, meter: &Meter, tasks: &mut Tasks) -> Result<(), Failure> {
-    let mut sockets = Vec::new();
+    let mut connections = Vec::new();
     for _ in 0..args.connections {
-        sockets.push(args.common.websocket(args.common.url.path()).await?);
+        let path = args.common.url.path();
+        connections.push(Connection::open(&args.common, path, args.kind).await?);
     }
     let mut turns = Vec::new();
-    for socket in sockets {
+    for connection in connections {
         let turn = args.rate.map(|_| Arc::new(Semaphore::new(0)));
         turns.extend(turn.clone());
         let payload = Payload::new(args.common.size);
         let client = Client {
-            socket,
+            connection,
             payload,
             in_flight: args.in_flight,
             turn,
@@ -70,7 +75,7 @@ async fn pace(turns: Vec<Arc<Semaphore>>, between: Duration) -> Result<(), Failu
 }
 
 struct Client {
-    socket: Socket,
+    connection: Connection,
     payload: Payload,
     in_flight: u64,
     /// A permit for each time that it may send, where there is a rate.
@@ -86,25 +91,24 @@ impl Client {
                 // All messages at once, or none.
                 if sent.number() == received.number() {
                     turn.acquire().await?.forget();
-                    feed(&mut self.socket, &mut sent, self.in_flight).await?;
+                    feed(&mut self.connection, &mut sent, self.in_flight).await?;
                 }
             } else {
                 let room = received.number() + self.in_flight - sent.number();
-                feed(&mut self.socket, &mut sent, room).await?;
+                feed(&mut self.connection, &mut sent, room).await?;
             }
-            self.socket.flush().await?;
-            let mut next = self.socket.next().await;
+            self.connection.flush().await?;
+            let mut next = self.connection.next().await?;
             // Whatever has come with it is answered in one write.
             loop {
-                let message = next.ok_or("a connection ended")??;
-                received.check(&message.into_data())?;
+                received.check(&next)?;
                 received.step();
                 self.meter.count();
                 if received.number() == sent.number() {
                     break;
                 }
-                match self.socket.next().now_or_never() {
-                    Some(more) => next = more,
+                match self.connection.next().now_or_never() {
+                    Some(more) => next = more?,
                     None => break,
                 }
             }
@@ -112,9 +116,13 @@ impl Client {
     }
 }
 
-async fn feed(socket: &mut Socket, payload: &mut Payload, count: u64) -> Result<(), Failure> {
+async fn feed(
+    connection: &mut Connection,
+    payload: &mut Payload,
+    count: u64,
+) -> Result<(), Failure> {
     for _ in 0..count {
-        socket.feed(payload.message()).await?;
+        connection.feed(payload.message()).await?;
         payload.step();
     }
     Ok(())

@@ -9,9 +9,11 @@ use futures_util::SinkExt;
 use tokio::sync::Semaphore;
 use tokio::time::{interval, sleep};
 
+use crate::connection::Protocol;
 use crate::meter::Meter;
 use crate::payload::Payload;
-use crate::{Common, Failure, Socket, Tasks, subscribe};
+use crate::subscribe::{events, polls, websocket};
+use crate::{Common, Failure, Socket, Tasks};
 
 #[derive(Args, Clone)]
 pub struct FanOutArgs {
@@ -39,6 +41,7 @@ enum Kind {
     Ws,
     Sse,
     Poll,
+    SessionWs,
 }
 
 pub async fn start(args: &FanOutArgs, meter: &Meter, tasks: &mut Tasks) -> Result<(), Failure> {
@@ -49,7 +52,7 @@ pub async fn start(args: &FanOutArgs, meter: &Meter, tasks: &mut Tasks) -> Resul
         room: Semaphore::new(args.in_flight as usize),
         meter: meter.clone(),
     });
-    let payload = Payload::new(args.common.size);
+    let (common, payload) = (&args.common, Payload::new(args.common.size));
     for _ in 0..args.connections {
         let subscriber = Subscriber {
             next: payload.clone(),
@@ -57,12 +60,13 @@ pub async fn start(args: &FanOutArgs, meter: &Meter, tasks: &mut Tasks) -> Resul
             progress: Arc::clone(&progress),
         };
         match args.kind {
-            Kind::Ws => subscribe::websocket(&args.common, subscriber, tasks).await?,
-            Kind::Sse => subscribe::events(&args.common, subscriber, tasks).await?,
-            Kind::Poll => subscribe::polls(&args.common, subscriber, tasks).await?,
+            Kind::Ws => websocket(common, Protocol::Ws, subscriber, tasks).await?,
+            Kind::SessionWs => websocket(common, Protocol::SessionWs, subscriber, tasks).await?,
+            Kind::Sse => events(common, subscriber, tasks).await?,
+            Kind::Poll => polls(common, subscriber, tasks).await?,
         }
     }
-    let socket = args.common.websocket("/ws/publish").await?;
+    let socket = common.websocket("/ws/publish", None).await?;
     let mut publisher = Publisher {
         socket,
         payload,

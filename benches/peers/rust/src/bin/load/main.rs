@@ -4,6 +4,7 @@
 //! It prints how many messages a second came back, again and again, until it is ended. A message
 //! that is lost, doubled, changed or out of order ends it.
 
+mod connection;
 mod echo;
 mod fan_out;
 mod meter;
@@ -22,6 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::meter::Meter;
@@ -41,7 +43,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Scenario {
-    /// Sends messages and waits for them to come back, on WebSockets
+    /// Sends messages and waits for them to come back, on WebSockets or sessions on them
     Echo(echo::EchoArgs),
     /// Publishes messages on /ws/publish that all subscribers receive
     FanOut(fan_out::FanOutArgs),
@@ -124,14 +126,19 @@ impl Common {
         Ok(self.url.authority().ok_or("a URL without a host")?.as_str())
     }
 
-    /// Opens a WebSocket, with the buffers that its server in this directory has.
-    async fn websocket(&self, path: &str) -> Result<Socket, Failure> {
+    /// Opens a WebSocket, with the buffers that its server in this directory has, and with subprotocols.
+    async fn websocket(&self, path: &str, offer: Option<&str>) -> Result<Socket, Failure> {
         let config = WebSocketConfig::default()
             .read_buffer_size(4096)
             .write_buffer_size(4096);
-        let url = format!("ws://{}{path}", self.host()?);
+        let mut request = format!("ws://{}{path}", self.host()?).into_client_request()?;
+        if let Some(offer) = offer {
+            let headers = request.headers_mut();
+            headers.insert("sec-websocket-protocol", offer.try_into()?);
+        }
         let stream = self.stream().await?;
-        let opened = tokio_tungstenite::client_async_with_config(url, stream, Some(config)).await?;
+        let opened =
+            tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
         Ok(opened.0)
     }
 

@@ -7,20 +7,22 @@ use hyper::Request;
 use hyper::header::HOST;
 use sse_stream::SseStream;
 
+use crate::connection::{Connection, Protocol};
 use crate::fan_out::Subscriber;
 use crate::{Common, Failure, Requests, Tasks};
 
 pub async fn websocket(
     common: &Common,
+    protocol: Protocol,
     mut subscriber: Subscriber,
     tasks: &mut Tasks,
 ) -> Result<(), Failure> {
-    let mut socket = common.websocket(common.url.path()).await?;
+    let mut connection = Connection::open(common, common.url.path(), protocol).await?;
     tasks.spawn(async move {
-        while let Some(message) = socket.next().await {
-            subscriber.message(&message?.into_data())?;
+        loop {
+            subscriber.message(&connection.next().await?)?;
+            connection.acknowledge().await?;
         }
-        Err("a WebSocket ended".into())
     });
     Ok(())
 }
