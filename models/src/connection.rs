@@ -7,7 +7,7 @@ use loom::sync::{Mutex, MutexGuard};
 use crate::janitor::Janitor;
 use crate::wake::{ConnectionWaker, TaskId};
 
-/// What `connection/shared.rs` does with the waker, on messages that are only counted.
+/// What `connection/shared/` does with the waker, on messages that are only counted.
 ///
 /// Whoever makes a message tells of it by the waker and nothing else: the counters are relaxed.
 pub(crate) struct Shared {

@@ -4,7 +4,7 @@ mod hand_over;
 mod opening;
 mod rate;
 
-use switchback_core::{CloseCode, TransportKind};
+use switchback_core::{CloseCode, Message, TransportKind};
 
 use super::*;
 use crate::{Control, Opened, Why};

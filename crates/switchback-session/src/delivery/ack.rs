@@ -87,6 +87,12 @@ impl Acks {
         is_much && !self.held
     }
 
+    /// Tells whether an acknowledgement should go before a message that is sent now.
+    #[inline]
+    pub(crate) fn goes_first(&self, now: Instant) -> bool {
+        self.is_due(now) || self.is_worthwhile()
+    }
+
     /// Withholds what is due, or lets it go.
     pub(crate) fn hold(&mut self, held: bool) {
         self.held = held;
@@ -109,6 +115,7 @@ impl Acks {
         self.held = held;
     }
 
+    #[inline]
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.at.filter(|_| !self.due)
     }

@@ -6,7 +6,7 @@ use crate::frame::begins_with_escape;
 ///
 /// For drivers that look once what is to go before messages, and then send several, as
 /// [`ServerSession::allowance`](crate::ServerSession::allowance) explains.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allowance {
     messages: usize,
     bytes: usize,

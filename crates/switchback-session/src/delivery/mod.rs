@@ -99,13 +99,15 @@ impl Delivery {
         !self.closing.is_closing() && matches!(self.inbox.peek(link.rx), Ok(true))
     }
 
-    /// Messages of the application came on a link where [they may be counted](Self::may_tally).
+    /// Messages of the application came on a link where [they may be counted](Self::may_tally). Returns
+    /// whether nothing is to go before messages because of them.
     #[inline]
-    pub(crate) fn receive_tally(&mut self, now: Instant, link: &mut Link, tally: Tally) {
+    pub(crate) fn receive_tally(&mut self, now: Instant, link: &mut Link, tally: Tally) -> bool {
         link.note_rx(now);
         link.rx += tally.messages;
         self.inbox.advance(tally.messages);
         self.acks.count(now, tally);
+        !self.acks.goes_first(now)
     }
 
     /// A message of the application, of so many bytes, came on a link. `false`: it came before.
@@ -293,8 +295,7 @@ impl Delivery {
     fn is_next(&self, now: Instant, link: &Link) -> bool {
         link.is_even()
             && self.outbox.is_next(link.cursor)
-            && !self.acks.is_due(now)
-            && !self.acks.is_worthwhile()
+            && !self.acks.goes_first(now)
             && !self.closing.is_closing()
     }
 

@@ -185,8 +185,13 @@ impl Sent {
         self.entries.clear();
         self.copies.clear();
         self.forgotten = Forgotten::default();
-        self.held.clear();
-        self.runs.clear();
+        // Most often they are, and it takes a while to find out that there is nothing to clear.
+        if !self.held.is_empty() {
+            self.held.clear();
+        }
+        if !self.runs.is_empty() {
+            self.runs.clear();
+        }
     }
 
     /// Uses the room of the forgotten ones again, once they are most of the entries or of the bytes. So they

@@ -59,6 +59,10 @@ impl Control {
 
     /// Parses what follows U+0001. `None`: the word is not known.
     pub(super) fn parse(text: &str) -> Result<Option<Self>, ProtocolError> {
+        // Most of them.
+        if let Some(number) = text.strip_prefix("ack ").and_then(parse_number) {
+            return Ok(Some(Self::Ack(number)));
+        }
         let (word, argument) = match text.split_once(' ') {
             Some((word, argument)) => (word, Some(argument)),
             None => (text, None),
@@ -220,12 +224,16 @@ impl<'de> Deserialize<'de> for Close {
 /// Parses a number as the protocol writes it: decimal ASCII without sign or leading zeros, below
 /// 2^53.
 pub(crate) fn parse_number(text: &str) -> Option<u64> {
-    let canonical = match text.as_bytes() {
-        [b'0'] => true,
-        [b'1'..=b'9', rest @ ..] => rest.len() < 16 && rest.iter().all(u8::is_ascii_digit),
-        _ => false,
-    };
-    let number = canonical.then(|| text.parse().ok()).flatten()?;
+    let digits = text.as_bytes();
+    match digits {
+        [b'0'] => return Some(0),
+        [b'1'..=b'9', rest @ ..] if rest.len() < 16 => {}
+        _ => return None,
+    }
+    let number = digits.iter().try_fold(0, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        Some(number * 10 + digit)
+    })?;
     (number <= MAX_NUMBER).then_some(number)
 }
 

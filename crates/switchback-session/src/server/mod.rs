@@ -2,25 +2,25 @@
 
 mod ending;
 mod event;
+mod frames;
 mod heartbeat;
 mod numbers;
 mod remains;
+mod sending;
 mod tokens;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use switchback_core::{CloseCode, CloseReason, Message, Run};
+use switchback_core::{CloseCode, CloseReason};
 
 pub use event::{Refused, ServerEvent};
 pub use remains::{Gone, Remains};
 
 use crate::codes::{self, Meaning};
-use crate::delivery::{Allowance, Delivery, Link, Tally};
-use crate::{
-    ClosedBy, Config, Control, Entropy, Frame, Hello, Opened, ProtocolError, SessionId, Token,
-};
+use crate::delivery::{Delivery, Link};
+use crate::{ClosedBy, Config, Control, Entropy, Hello, Opened, SessionId, Token};
 use heartbeat::Heartbeat;
 use numbers::Numbers;
 use tokens::Tokens;
@@ -261,206 +261,6 @@ impl ServerSession {
         self.after_loss(now);
     }
 
-    /// Tells whether the messages that come on an attachment may be counted in a [`Tally`] and passed on,
-    /// in place of giving each to [`receive`](Self::receive): what that does with most of them, in a few
-    /// steps. It holds until anything but [`receive_tally`](Self::receive_tally) is called. What the
-    /// tally does not count goes to [`receive`](Self::receive), after the tally.
-    #[inline]
-    pub fn may_tally(&self, attachment: u64) -> bool {
-        self.position(attachment)
-            .is_some_and(|index| self.delivery.may_tally(&self.links[index]))
-    }
-
-    /// Messages came on an attachment where [they may be counted](Self::may_tally), and were passed on.
-    #[inline]
-    pub fn receive_tally(&mut self, now: Instant, attachment: u64, tally: Tally) {
-        if let Some(index) = self.position(attachment)
-            && !tally.is_empty()
-        {
-            self.delivery
-                .receive_tally(now, &mut self.links[index], tally);
-        }
-    }
-
-    /// A message came from the transport of an attachment. Returns it if it is for the application:
-    /// each once and in order, whichever attachments they come on.
-    ///
-    /// # Errors
-    ///
-    /// The client broke the protocol. The session has ended (`Closed` says so); close this
-    /// transport with the error's [`close_reason`](ProtocolError::close_reason).
-    pub fn receive(
-        &mut self,
-        now: Instant,
-        attachment: u64,
-        message: Message,
-    ) -> Result<Option<Message>, ProtocolError> {
-        let Some(index) = self.position(attachment) else {
-            return Ok(None);
-        };
-        let result = self.take_frame(now, index, message);
-        if let Err(error) = &result {
-            // The transport is the caller's to close: it has the error.
-            if let Some(index) = self.position(attachment) {
-                self.links.remove(index);
-            }
-            self.end(error.close_reason(), ClosedBy::ProtocolError);
-        }
-        result
-    }
-
-    /// Offers to `take` what is to go onto the transport of an attachment, one message after the
-    /// other, until nothing is left or `take` refuses one by `false`: that one is offered again the
-    /// next time, unless something else has become more urgent.
-    pub fn transmit(&mut self, now: Instant, attachment: u64, take: impl FnMut(&Message) -> bool) {
-        self.transmit_from(now, attachment, &mut std::iter::empty(), take);
-    }
-
-    /// [Sends](Self::send) messages and [transmits](Self::transmit) them at once, in one go. Takes no
-    /// more out of the iterator than there is room for, and nothing where the attachment does not
-    /// carry messages: [`send_from`](Self::send_from) takes what is left as far as it can be kept.
-    #[inline]
-    pub fn transmit_from(
-        &mut self,
-        now: Instant,
-        attachment: u64,
-        messages: &mut impl Iterator<Item = Message>,
-        take: impl FnMut(&Message) -> bool,
-    ) {
-        let Some(index) = self.position(attachment) else {
-            return;
-        };
-        let is_carrier = self.carrier == Some(attachment);
-        let link = &mut self.links[index];
-        self.delivery
-            .transmit(now, link, is_carrier, messages, take);
-        if self.delivery.closing.is_closing() {
-            self.conclude_if_complete();
-        }
-    }
-
-    /// Tells how many messages may be sent on an attachment at once: send each, then tell of it by
-    /// [`sent`](Self::sent). That is what [`transmit_from`](Self::transmit_from) does with most of them, in a
-    /// few steps. None where something else goes first, there is no room, or the attachment does not carry
-    /// messages.
-    ///
-    /// It holds until anything but [`sent`](Self::sent) is called that may change the session. Ask again when
-    /// the [`deadline`](Self::deadline) has passed: an acknowledgement may have become due.
-    #[inline]
-    pub fn allowance(&self, now: Instant, attachment: u64) -> Allowance {
-        match self.position(attachment) {
-            Some(index) if self.carrier == Some(attachment) => {
-                self.delivery.allowance(now, &self.links[index])
-            }
-            _ => Allowance::NONE,
-        }
-    }
-
-    /// Numbers a message that was sent on an attachment because it was [allowed](Self::allowance), and
-    /// keeps it until it is acknowledged. On one that does not carry messages it does nothing.
-    #[inline]
-    pub fn sent(&mut self, now: Instant, attachment: u64, message: Message) {
-        if let Some((delivery, link)) = self.carrying(attachment) {
-            delivery.sent(now, link, message);
-        } else {
-            debug_assert!(false, "sent where it was not allowed");
-        }
-    }
-
-    /// Offers to `take` as much of a run as may go on an attachment at once, which may be nothing. `take`
-    /// takes messages out at the front. Those are taken out of the run; what is left has to wait.
-    #[inline]
-    pub fn transmit_run(
-        &mut self,
-        now: Instant,
-        attachment: u64,
-        run: &mut Run,
-        take: impl FnOnce(&mut Run),
-    ) {
-        if let Some((delivery, link)) = self.carrying(attachment) {
-            delivery.transmit_run(now, link, run, take);
-        }
-    }
-
-    /// Returns what sends on an attachment, if that carries messages.
-    #[inline]
-    fn carrying(&mut self, attachment: u64) -> Option<(&mut Delivery, &mut Link)> {
-        let index = self.position(attachment)?;
-        let carries = self.carrier == Some(attachment);
-        carries.then(|| (&mut self.delivery, &mut self.links[index]))
-    }
-
-    /// Withholds acknowledgements, or lets them go again. The peer's replay buffer fills, and it stops
-    /// sending: for a driver whose application is slow. It should go on reading all the same, as far
-    /// as it can keep what comes, because what the application itself waits for, the acknowledgement
-    /// of its messages, may be behind the peer's.
-    pub fn hold_acks(&mut self, held: bool) {
-        self.delivery.hold_acks(held);
-    }
-
-    /// Tells whether [`transmit`](Self::transmit) has anything to offer for an attachment: a message for
-    /// which there was no room, or an acknowledgement for which the peer waits. For drivers that put
-    /// off calling it.
-    #[inline]
-    pub fn is_owing(&self, now: Instant, attachment: u64) -> bool {
-        self.position(attachment)
-            .is_some_and(|index| self.delivery.is_owing(now, &self.links[index]))
-    }
-
-    /// When an acknowledgement is due: the part of the [`deadline`](Self::deadline) that a message of
-    /// the peer's application can move ahead.
-    #[inline]
-    pub fn ack_deadline(&self) -> Option<Instant> {
-        self.delivery.deadline()
-    }
-
-    /// Numbers a message and keeps it until the client has acknowledged it, also while the session
-    /// is parked.
-    ///
-    /// # Errors
-    ///
-    /// Gives the message back when the replay buffer is full or the session is closing: when
-    /// [`is_writable`](Self::is_writable) is `false`.
-    pub fn send(&mut self, message: Message) -> Result<(), Message> {
-        if self.closed {
-            return Err(message);
-        }
-        self.delivery.send(message)
-    }
-
-    /// [Sends](Self::send) messages for as long as there is room; takes no more out of the iterator.
-    pub fn send_from(&mut self, messages: &mut impl Iterator<Item = Message>) {
-        if !self.closed {
-            self.delivery.send_from(messages);
-        }
-    }
-
-    /// Tells whether [`send`](Self::send) would take a message.
-    pub fn is_writable(&self) -> bool {
-        !self.closed && self.delivery.is_writable()
-    }
-
-    /// Returns how many messages, and how many bytes, may wait for their acknowledgement. The peer's
-    /// buffer is as large unless it was configured otherwise.
-    pub fn window(&self) -> (usize, usize) {
-        self.delivery.outbox.window()
-    }
-
-    /// Returns how many messages, and how many bytes, wait for their acknowledgement.
-    pub fn unacknowledged(&self) -> (usize, usize) {
-        self.delivery.outbox.size()
-    }
-
-    /// Takes out what was not acknowledged when the session ended: every message that the client
-    /// has not received, and perhaps some that it has. Empty before the end.
-    pub fn take_unacknowledged(&mut self) -> Vec<Message> {
-        if self.closed {
-            self.delivery.outbox.drain()
-        } else {
-            Vec::new()
-        }
-    }
-
     /// Closes the session when everything sent was delivered. The client may send until it knows.
     /// With `reconnect` it is asked to come back after so long, for a new session.
     ///
@@ -558,53 +358,6 @@ impl ServerSession {
         self.links
             .iter()
             .position(|link| link.number() == attachment)
-    }
-
-    fn take_frame(
-        &mut self,
-        now: Instant,
-        index: usize,
-        message: Message,
-    ) -> Result<Option<Message>, ProtocolError> {
-        let link = &mut self.links[index];
-        link.note_rx(now);
-        match Frame::decode(message)? {
-            Frame::Message(message) => {
-                let is_new = self.delivery.receive(now, link, message.len())?;
-                if is_new && self.delivery.closing.is_closing() {
-                    self.extend_closing(now);
-                }
-                return Ok(is_new.then_some(message));
-            }
-            Frame::Control(Control::Ack(received)) => {
-                self.delivery.acknowledged(received)?;
-                self.extend_closing(now);
-            }
-            Frame::Control(Control::Select(received)) => {
-                self.delivery.acknowledged(received)?;
-                link.owe_selected();
-                let number = link.number();
-                self.select(number);
-            }
-            Frame::Control(Control::Seq(number)) => link.set_rx(number),
-            Frame::Control(Control::Close(close)) => {
-                let reason = close.reason.clone();
-                if self.delivery.peer_closes(close)? {
-                    self.events.push_back(ServerEvent::Closing { reason });
-                    self.extend_closing(now);
-                }
-            }
-            Frame::Control(Control::Pong) | Frame::Unknown => {}
-            Frame::Control(
-                control @ (Control::Opened(_) | Control::Selected(_) | Control::Ping),
-            ) => {
-                return Err(ProtocolError::Misplaced(control.word()));
-            }
-        }
-        if self.delivery.closing.is_closing() {
-            self.conclude_if_complete();
-        }
-        Ok(None)
     }
 
     /// The client decided for an attachment: all others end, and none with a lower number comes

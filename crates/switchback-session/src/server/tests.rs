@@ -3,8 +3,10 @@ mod delivery;
 mod ending;
 mod heartbeat;
 
+use switchback_core::Message;
+
 use super::*;
-use crate::{Ended, Why};
+use crate::{Ended, Frame, ProtocolError, Tally, Why};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -21,6 +21,7 @@ impl AddAssign for Stats {
         self.confirmed += other.confirmed;
         self.published += other.published;
         self.at_once += other.at_once;
+        self.tallied += other.tallied;
         self.moved += other.moved;
         self.unheard += other.unheard;
         self.closed += other.closed;

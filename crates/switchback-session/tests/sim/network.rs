@@ -1,10 +1,28 @@
 //! The network: transports that open or do not, carry messages, and break.
 
 use switchback_core::{CloseReason, Message, TransportKind};
-use switchback_session::{Action, Failure, FailureWhy, Hello};
+use switchback_session::{Action, Allowance, Failure, FailureWhy, Hello, Tally};
 
 use super::pipe::{Item, Pipe};
 use super::world::{Conn, End, Event, World, attachment, conn_index, show};
+
+/// Has a session receive a message as drivers do: counts it, if the session allows that, and else gives it to
+/// the session. What may be sent at once is then as before, or nothing, as the session tells.
+macro_rules! receive {
+    ($session:ident, $now:expr, $attachment:expr, $message:ident, $tallies:ident) => {{
+        let mut tally = Tally::default();
+        $tallies &= $session.may_tally($attachment) && tally.push(&$message);
+        if $tallies {
+            let before = $session.allowance($now, $attachment);
+            let holds = $session.receive_tally($now, $attachment, tally);
+            let now = if holds { before } else { Allowance::NONE };
+            assert!(before.is_none() || $session.allowance($now, $attachment) == now);
+            Ok(Some($message))
+        } else {
+            $session.receive($now, $attachment, $message)
+        }
+    }};
+}
 
 impl World {
     pub(super) fn act(&mut self, action: Action) {
@@ -224,7 +242,9 @@ impl World {
                     {
                         served.floor = served.floor.max(attachment(conn));
                     }
-                    let message = session.receive(self.now, attachment(conn), message);
+                    let mut tallies = self.rng.percent(50);
+                    let message = receive!(session, self.now, attachment(conn), message, tallies);
+                    self.stats.tallied += u64::from(tallies);
                     assert!(served.session.live().all(|live| live >= served.floor));
                     if let Some(message) = message.unwrap() {
                         let up = match &mut served.up {
@@ -259,7 +279,9 @@ impl World {
                 Item::Message(message) => {
                     self.log(|| format!("client: {} <- {}", conn + 1, show(&message)));
                     self.told = self.tells_the_end(conn, &message);
-                    let message = self.client.receive(self.now, attachment(conn), message);
+                    let (client, mut tallies) = (&mut self.client, self.rng.percent(50));
+                    let message = receive!(client, self.now, attachment(conn), message, tallies);
+                    self.stats.tallied += u64::from(tallies);
                     if let Some(message) = message.unwrap() {
                         let peer = self.peer_of_message(conn);
                         self.sessions[peer].down.received(&message);

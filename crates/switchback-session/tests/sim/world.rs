@@ -126,6 +126,8 @@ pub(crate) struct Stats {
     pub(crate) published: u64,
     /// Messages that were sent because it was allowed, and not given to the session before.
     pub(crate) at_once: u64,
+    /// Messages that were received and only counted.
+    pub(crate) tallied: u64,
     pub(crate) moved: u64,
     pub(crate) unheard: u64,
     pub(crate) closed: u64,

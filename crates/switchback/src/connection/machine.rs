@@ -30,13 +30,14 @@ impl Machine {
         }
     }
 
-    /// Messages came where [`may_tally`](Self::may_tally) holds.
+    /// Messages came where [`may_tally`](Self::may_tally) holds. Returns whether an
+    /// [allowance](Self::allowance) from before holds on.
     #[inline]
-    pub(crate) fn receive_tally(&mut self, now: Instant, attachment: u64, tally: Tally) {
+    pub(crate) fn receive_tally(&mut self, now: Instant, attachment: u64, tally: Tally) -> bool {
         match self {
             Self::Server(session) => session.receive_tally(now, attachment, tally),
             Self::Client(session) => session.receive_tally(now, attachment, tally),
-            Self::Plain(_) => {}
+            Self::Plain(_) => true,
         }
     }
 

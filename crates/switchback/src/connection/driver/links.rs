@@ -160,6 +160,7 @@ impl Driver {
         }
         if self.readable {
             self.readable = !drained;
+            self.buffered = false;
             // What was read may have made room to send, or called for a decision.
             again |= drained || !self.is_overfull();
             self.note_pace();

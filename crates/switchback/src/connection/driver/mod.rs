@@ -35,8 +35,7 @@ use crate::client::Dials;
 pub(crate) struct Driver {
     /// A transport may have something to read.
     readable: bool,
-    /// The transport had more to give at once when it was last read the short way. Counts while it is
-    /// `readable` only.
+    /// The transport had more to give at once when it was last read, the short way.
     buffered: bool,
     /// There is more inbound than the application should let wait.
     full: bool,

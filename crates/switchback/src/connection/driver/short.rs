@@ -64,17 +64,12 @@ impl Driver {
             let attachment = link.attachment;
             let machine = &mut self.machine;
             let mut failed = None;
-            // Asked with the first message, which may not come.
-            let mut may_tally = None;
             let mut tally = Tally::default();
             let mut take = |message| {
-                if *may_tally.get_or_insert_with(|| machine.may_tally(attachment))
-                    && tally.push(&message)
-                {
+                if machine.may_tally(attachment) && tally.push(&message) {
                     return batch.push(message);
                 }
                 machine.receive_tally(now, attachment, mem::take(&mut tally));
-                may_tally = None;
                 match machine.receive(now, attachment, message) {
                     Ok(Some(message)) => batch.push(message),
                     // Perhaps an event came of it, which belongs before the next message.
@@ -92,6 +87,7 @@ impl Driver {
             let how = match polled {
                 Poll::Pending => {
                     self.readable = false;
+                    self.buffered = false;
                     return Received::Drained;
                 }
                 Poll::Ready(Ok(true)) => {
@@ -119,14 +115,13 @@ impl Driver {
         }
     }
 
-    /// There are messages. Finds out how much may be sent in reply.
+    /// There are messages.
     ///
     /// An application that receives without end must not keep its peer waiting for the
     /// acknowledgement; but if it replies, that leaves with the replies.
     #[inline]
     fn received(&mut self, cx: &mut Context<'_>, now: Instant, attachment: u64) -> Received {
-        self.machine.ask(now, attachment);
-        if self.machine.has_refused() && self.machine.is_owing(now, attachment) {
+        if !self.machine.may_send(now, attachment) && self.machine.is_owing(now, attachment) {
             self.transmit(cx, now, 0, &mut iter::empty());
             if self.deferred == 0 {
                 self.flush(cx);
@@ -135,60 +130,32 @@ impl Driver {
         Received::Messages
     }
 
-    /// Sends a message that is to be flushed with others, because there is `more` that was received, and
-    /// where the machine need not be asked. Gives it back otherwise, or where there is no room.
+    /// Sends a message, which is to be flushed; gives it back where there is no room, or where the machine takes
+    /// none. `Ok(false)`: the long way is to be gone.
     #[inline]
-    pub(in crate::connection) fn send_next(
-        &mut self,
-        cx: &mut Context<'_>,
-        now: Instant,
-        message: Message,
-        more: bool,
-    ) -> Result<(), Message> {
-        let deferred = self.deferred + message.len() + 1;
-        let more = more || (self.buffered && self.readable);
-        let waits = more && deferred < DEFERRED;
-        if !waits || self.subscribed || !self.machine.takes(&message) {
-            return Err(message);
-        }
-        if let Some(link) = self.links.first_mut()
-            && link.take(cx, &message)
-        {
-            self.machine.sent(now, link.attachment, message);
-            self.deferred = deferred;
-            return Ok(());
-        }
-        Err(message)
-    }
-
-    /// Sends a message; gives it back where it is not its turn or there is no room. It is flushed
-    /// unless `more` was received that may be replied to in the same write. `Ok(false)`: the long
-    /// way is to be gone.
     pub(in crate::connection) fn send_short(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
         message: Message,
-        more: bool,
     ) -> Result<bool, Message> {
         let Some(link) = self.links.first_mut() else {
             return Err(message);
         };
         let cost = message.len() + 1;
-        let attachment = link.attachment;
-        if self.machine.takes_now(now, attachment, &message) && link.take(cx, &message) {
-            self.machine.sent(now, attachment, message);
-        } else {
-            self.transmit_or_keep(cx, now, message)?;
+        if self.machine.takes(now, link.attachment, &message) && link.take(cx, &message) {
+            self.machine.sent(now, link.attachment, message);
+            self.deferred += cost;
+            return Ok(true);
         }
+        self.send_behind(cx, now, message)?;
         self.deferred += cost;
-        let more = more || self.links[0].transport.has_buffered() == Some(true);
-        let done = (more && self.deferred < DEFERRED) || self.flush(cx);
-        Ok(done && self.is_well())
+        Ok(self.is_well())
     }
 
     /// Sends what goes before a message, and the message; keeps what the transport has no room for.
-    fn transmit_or_keep(
+    #[cold]
+    fn send_behind(
         &mut self,
         cx: &mut Context<'_>,
         now: Instant,
@@ -197,6 +164,18 @@ impl Driver {
         let mut message = Some(message);
         self.transmit(cx, now, 0, &mut iter::from_fn(|| message.take()));
         message.map_or(Ok(()), |message| self.machine.send(message))
+    }
+
+    /// Tells whether what was sent is to be flushed with what is sent next: there is `more` that was
+    /// received and may be replied to in the same write.
+    #[inline]
+    pub(in crate::connection) fn may_linger(&self, more: bool) -> bool {
+        (more || self.buffered) && self.deferred < DEFERRED
+    }
+
+    /// Flushes what was sent. `false`: the long way is to be gone.
+    pub(in crate::connection) fn flush_short(&mut self, cx: &mut Context<'_>) -> bool {
+        self.flush(cx) && self.is_well()
     }
 
     /// Tells whether somebody else may have something to send.
@@ -236,11 +215,14 @@ impl Driver {
     /// gone.
     #[inline]
     pub(in crate::connection) fn rest_short(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        if let Some(link) = self.links.first()
-            && self.machine.is_owing(now, link.attachment)
-        {
+        let Some(link) = self.links.first() else {
+            return false;
+        };
+        if !self.machine.is_settled(now) && self.machine.is_owing(now, link.attachment) {
             self.transmit(cx, now, 0, &mut iter::empty());
+        } else if self.deferred == 0 && !link.unflushed {
+            return self.is_well();
         }
-        self.flush(cx) && self.is_well()
+        self.flush_short(cx)
     }
 }
