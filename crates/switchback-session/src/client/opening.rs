@@ -62,11 +62,11 @@ impl ClientSession {
         let resumed = goes_on && self.token.is_some();
         self.token = Some(opened.token);
         self.silence = bounded(opened.timeout.max(MIN_SILENCE));
-        self.delivery.set_ack_policy(AckPolicy {
-            messages: opened.ack_messages.max(1),
-            bytes: opened.ack_bytes.max(1),
-            delay: bounded(opened.ack_delay),
-        });
+        self.delivery.set_ack_policy(AckPolicy::of_client(
+            opened.ack_messages.max(1),
+            opened.ack_bytes.max(1),
+            bounded(opened.ack_delay),
+        ));
         // Where the server may know of another attachment, now or later, `select` decides something.
         let is_alone = self.links.len() == 1 && self.choice.is_alone(attachment);
         let link = &mut self.links[index].link;

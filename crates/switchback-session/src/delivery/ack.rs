@@ -6,31 +6,55 @@ use crate::Config;
 /// When to acknowledge (`docs/protocol.md`, 3.4).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AckPolicy {
-    pub(crate) messages: u64,
-    pub(crate) bytes: u64,
-    pub(crate) delay: Duration,
+    /// What came makes an acknowledgement due from so much on.
+    due: Tally,
+    /// It makes one worthwhile that goes along with messages, from so much on.
+    along: Tally,
+    delay: Duration,
 }
 
-impl From<&Config> for AckPolicy {
-    fn from(config: &Config) -> Self {
-        Self {
+/// Which part of what makes an acknowledgement due makes one worthwhile for a client: what a server keeps is to
+/// fit into its caches, and it has many clients.
+const PART: u64 = 128;
+
+/// What makes one worthwhile for a server, or half of what makes it due. A client that keeps no more than this
+/// waits for acknowledgements in the middle of an exchange.
+const KEPT: Tally = Tally {
+    messages: 256,
+    bytes: 64 * 1024,
+};
+
+impl AckPolicy {
+    /// How a server acknowledges.
+    pub(crate) fn of_server(config: &Config) -> Self {
+        let due = Tally {
             messages: config.ack_messages(),
             bytes: config.ack_bytes(),
-            delay: config.ack_delay(),
-        }
+        };
+        let along = Tally {
+            messages: due.messages.div_ceil(2).min(KEPT.messages),
+            bytes: due.bytes.div_ceil(2).min(KEPT.bytes),
+        };
+        let delay = config.ack_delay();
+        Self { due, along, delay }
+    }
+
+    /// How a client does that was told when it is due.
+    pub(crate) fn of_client(messages: u64, bytes: u64, delay: Duration) -> Self {
+        let along = Tally {
+            messages: messages.div_ceil(PART),
+            bytes: bytes.div_ceil(PART),
+        };
+        let due = Tally { messages, bytes };
+        Self { due, along, delay }
     }
 }
-
-/// Which part of the messages or bytes that make an acknowledgement due makes one worthwhile that goes
-/// along with messages: what the peer keeps is to fit into its caches, also if it has many of us.
-const ALONG: u64 = 32;
 
 /// Keeps account of what came since the last acknowledgement.
 #[derive(Debug)]
 pub(crate) struct Acks {
     policy: AckPolicy,
-    messages: u64,
-    bytes: u64,
+    came: Tally,
     /// When the first unacknowledged message has waited long enough.
     at: Option<Instant>,
     due: bool,
@@ -42,8 +66,7 @@ impl Acks {
     pub(crate) fn new(policy: AckPolicy) -> Self {
         Self {
             policy,
-            messages: 0,
-            bytes: 0,
+            came: Tally::default(),
             at: None,
             due: false,
             held: false,
@@ -58,9 +81,9 @@ impl Acks {
     /// that the peer does not have the acknowledgement.
     #[inline]
     pub(crate) fn count(&mut self, now: Instant, tally: Tally) {
-        self.messages += tally.messages;
-        self.bytes += tally.bytes;
-        if self.messages >= self.policy.messages || self.bytes >= self.policy.bytes {
+        self.came.messages += tally.messages;
+        self.came.bytes += tally.bytes;
+        if self.came.reaches(&self.policy.due) {
             self.due = true;
         } else if self.at.is_none() && !self.due {
             self.at = Some(now + self.policy.delay);
@@ -69,7 +92,7 @@ impl Acks {
 
     /// Tells whether anything came since the last acknowledgement.
     pub(crate) fn is_pending(&self) -> bool {
-        self.messages > 0
+        !self.came.is_empty()
     }
 
     #[inline]
@@ -77,14 +100,11 @@ impl Acks {
         !self.held && (self.due || self.at.is_some_and(|at| at <= now))
     }
 
-    /// Tells whether an acknowledgement should go along with messages, which are to be sent anyway: long
-    /// before it is due, so that the peer keeps little, and finds the memory for more in its caches.
+    /// Tells whether an acknowledgement should go along with messages, which are to be sent anyway, before
+    /// it is due: it is no write of its own there, and the peer keeps less.
     #[inline]
     pub(crate) fn is_worthwhile(&self) -> bool {
-        let policy = &self.policy;
-        let is_much =
-            self.messages * ALONG >= policy.messages || self.bytes * ALONG >= policy.bytes;
-        is_much && !self.held
+        self.came.reaches(&self.policy.along) && !self.held
     }
 
     /// Tells whether an acknowledgement should go before a message that is sent now.

@@ -45,7 +45,8 @@ impl Delivery {
             outbox: Outbox::new(config),
             closing: Closing::default(),
             inbox: Inbox::default(),
-            acks: Acks::new(config.into()),
+            // A client is told another one when it has attached.
+            acks: Acks::new(AckPolicy::of_server(config)),
         }
     }
 

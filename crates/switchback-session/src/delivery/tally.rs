@@ -32,6 +32,12 @@ impl Tally {
         counts
     }
 
+    /// Tells whether this is as much as another, in messages or in bytes.
+    #[inline]
+    pub(super) fn reaches(&self, other: &Self) -> bool {
+        self.messages >= other.messages || self.bytes >= other.bytes
+    }
+
     /// Tells whether nothing was counted.
     #[inline]
     pub fn is_empty(&self) -> bool {

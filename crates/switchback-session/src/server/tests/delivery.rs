@@ -245,7 +245,7 @@ fn what_is_sent_at_once_is_kept_and_numbered_as_the_rest_is() {
 #[test]
 fn nothing_is_sent_at_once_before_what_is_due_or_when_there_is_no_room() {
     let config = Config::new().with_replay_messages(3).with_replay_bytes(10);
-    let mut bench = Bench::new(config.with_ack_messages(64));
+    let mut bench = Bench::new(config.with_ack_messages(4));
     bench.attach("new 1.1");
     bench.gets(1, "^select 0");
     assert_eq!(at_once(&mut bench, 1, &["1", "2", "3", "4"]), 3);
@@ -272,4 +272,63 @@ fn nothing_is_sent_at_once_before_what_is_due_or_when_there_is_no_room() {
     assert_eq!(at_once(&mut bench, 1, &["9"]), 1);
     bench.session.close(bench.now, CloseReason::normal(), None);
     assert_eq!(at_once(&mut bench, 1, &["10"]), 0);
+}
+
+#[test]
+fn a_tally_tells_whether_messages_may_go_on_without_an_acknowledgement() {
+    let config = Config::new().with_ack_messages(6).with_ack_bytes(200);
+    let mut bench = Bench::new(config.with_ack_delay(SECOND));
+    bench.attach("new 1.1");
+    bench.gets(1, "^select 0");
+    let came = |bench: &mut Bench, count, len| {
+        let mut tally = Tally::default();
+        for _ in 0..count {
+            assert!(tally.push(&Message::text("x".repeat(len))));
+        }
+        let holds = bench.session.receive_tally(bench.now, 1, tally);
+        assert_eq!(holds, !bench.session.allowance(bench.now, 1).is_none());
+        holds
+    };
+    assert!(came(&mut bench, 0, 0) && came(&mut bench, 2, 1));
+    assert!(!came(&mut bench, 1, 1), "half of what makes it due");
+    bench.session.send("a".into()).unwrap();
+    assert_eq!(bench.sends(1), ["^ack 3", "a"]);
+    assert!(came(&mut bench, 1, 99));
+    assert!(!came(&mut bench, 1, 1), "half of the bytes");
+    bench.session.hold_acks(true);
+    assert!(came(&mut bench, 1, 1), "none is sent");
+    bench.session.hold_acks(false);
+    bench.session.send("b".into()).unwrap();
+    assert_eq!(bench.sends(1), ["^ack 6", "b"]);
+    assert!(came(&mut bench, 1, 1));
+    bench.now += SECOND;
+    assert!(!came(&mut bench, 1, 1), "the first has waited for long");
+}
+
+/// In an exchange nobody waits for the time after which an acknowledgement is due, also where the server keeps
+/// much more than the client.
+#[test]
+fn a_client_that_gets_replies_need_not_keep_much() {
+    let large = Config::new()
+        .with_replay_messages(1 << 16)
+        .with_replay_bytes(8 << 20);
+    for config in [Config::new(), large.with_ack_messages(1 << 15)] {
+        for size in [0, 125, 4096, 16 * 1024] {
+            let mut bench = Bench::new(config.clone());
+            bench.attach("new 1.1");
+            bench.gets(1, "^select 0");
+            let (text, mut acked) = ("x".repeat(size), 0);
+            for sent in 1..=2000 {
+                bench.gets(1, &text);
+                bench.session.send("reply".into()).unwrap();
+                let frames = bench.sends(1);
+                let ack = frames.iter().find_map(|frame| frame.strip_prefix("^ack "));
+                acked = ack.map_or(acked, |number| number.parse().unwrap());
+                let kept = sent - acked;
+                assert!(kept < 256 && kept * size < 64 * 1024, "{kept} of {size} B");
+                bench.gets(1, &format!("^ack {sent}"));
+            }
+            assert!(acked > 1000);
+        }
+    }
 }
