@@ -101,7 +101,11 @@ impl Session {
 
     /// The acknowledgement that goes along with messages, as clients of the facade do it.
     pub(super) fn acknowledgement_along(&mut self) -> Option<String> {
-        self.acknowledgement_from(self.ack_messages / 128, self.ack_bytes / 128, false)
+        self.acknowledgement_from(
+            self.ack_messages.div_ceil(128),
+            self.ack_bytes.div_ceil(128),
+            false,
+        )
     }
 
     fn acknowledgement_from(&mut self, least: u64, bytes: u64, now: bool) -> Option<String> {

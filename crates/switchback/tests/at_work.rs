@@ -41,7 +41,7 @@ async fn text(transport: &mut dyn Transport) -> String {
 async fn what_is_replied_leaves() {
     for plain in [false, true] {
         let (_server, mut transport, mut connection) = attach(plain).await;
-        // Opens the short way, and waits for so long that nobody looks after it for what was before.
+        // Opens the short way, and waits for so long that nobody looks after it for what was before (`LATER`).
         connection.send("begin").await.unwrap();
         while text(&mut *transport).await != "begin" {}
         let sends = async {
@@ -102,7 +102,10 @@ async fn what_it_has_received_is_acknowledged() {
             let _ = over.await;
             drop(connection);
         });
-        while text(&mut *transport).await != "\u{1}ack 2" {}
+        within("an acknowledgement", async {
+            while text(&mut *transport).await != "\u{1}ack 2" {}
+        })
+        .await;
         drop(done);
         work.abort();
     }

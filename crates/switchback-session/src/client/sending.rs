@@ -43,9 +43,9 @@ impl ClientSession {
     /// few steps. None where something else goes first, there is no room, or the attachment does not carry
     /// messages.
     ///
-    /// It holds until anything but [`sent`](Self::sent) is called that may change the session, or
-    /// [`receive_tally`](Self::receive_tally) tells otherwise. Ask again when the [`deadline`](Self::deadline)
-    /// has passed: an acknowledgement may have become due.
+    /// It holds until [`receive_tally`](Self::receive_tally) tells otherwise, or anything but that and
+    /// [`sent`](Self::sent) is called that may change the session. Ask again when the
+    /// [`deadline`](Self::deadline) has passed: an acknowledgement may have become due.
     #[inline]
     pub fn allowance(&self, now: Instant, attachment: u64) -> Allowance {
         match self.position(attachment) {

@@ -17,8 +17,8 @@ pub(crate) struct AckPolicy {
 /// fit into its caches, and it has many clients.
 const PART: u64 = 128;
 
-/// What makes one worthwhile for a server, or half of what makes it due. A client that keeps no more than this
-/// waits for acknowledgements in the middle of an exchange.
+/// What makes one worthwhile for a server, or half of what makes it due if that is less. A client that does not
+/// keep so much, and one message more, waits for acknowledgements in the middle of an exchange.
 const KEPT: Tally = Tally {
     messages: 256,
     bytes: 64 * 1024,

@@ -312,7 +312,8 @@ fn a_client_that_gets_replies_need_not_keep_much() {
     let large = Config::new()
         .with_replay_messages(1 << 16)
         .with_replay_bytes(8 << 20);
-    for config in [Config::new(), large.with_ack_messages(1 << 15)] {
+    let large = large.with_ack_messages(1 << 15).with_ack_bytes(4 << 20);
+    for config in [Config::new(), large] {
         for size in [0, 125, 4096, 16 * 1024] {
             let mut bench = Bench::new(config.clone());
             bench.attach("new 1.1");

@@ -115,7 +115,7 @@ impl Driver {
         }
     }
 
-    /// There are messages.
+    /// There are messages: acknowledges them if that is due.
     ///
     /// An application that receives without end must not keep its peer waiting for the
     /// acknowledgement; but if it replies, that leaves with the replies.
@@ -131,7 +131,8 @@ impl Driver {
     }
 
     /// Sends a message, which is to be flushed; gives it back where there is no room, or where the machine takes
-    /// none. `Ok(false)`: the long way is to be gone.
+    /// none. `Ok(false)`: the long way is to be taken. What was published before has been
+    /// [read](Self::read_ahead).
     #[inline]
     pub(in crate::connection) fn send_short(
         &mut self,
@@ -173,7 +174,7 @@ impl Driver {
         (more || self.buffered) && self.deferred < DEFERRED
     }
 
-    /// Flushes what was sent. `false`: the long way is to be gone.
+    /// Flushes what was sent. `false`: the long way is to be taken.
     pub(in crate::connection) fn flush_short(&mut self, cx: &mut Context<'_>) -> bool {
         self.flush(cx) && self.is_well()
     }
@@ -185,7 +186,7 @@ impl Driver {
     }
 
     /// Gives the transport what others have sent. `false`: there was no room for all of it, and the
-    /// long way is to be gone.
+    /// long way is to be taken.
     pub(in crate::connection) fn transmit_short(
         &mut self,
         cx: &mut Context<'_>,
@@ -212,13 +213,15 @@ impl Driver {
     }
 
     /// Writes what is left to write before the application waits. `false`: the long way is to be
-    /// gone.
+    /// taken.
     #[inline]
     pub(in crate::connection) fn rest_short(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let Some(link) = self.links.first() else {
             return false;
         };
-        if !self.machine.is_settled(now) && self.machine.is_owing(now, link.attachment) {
+        let settled = self.machine.is_settled(now);
+        debug_assert!(!settled || !self.machine.is_owing(now, link.attachment));
+        if !settled && self.machine.is_owing(now, link.attachment) {
             self.transmit(cx, now, 0, &mut iter::empty());
         } else if self.deferred == 0 && !link.unflushed {
             return self.is_well();

@@ -1,7 +1,7 @@
 //! A WebSocket, bare or with a session on it (`docs/protocol.md`, 3), as far as a client needs one that is
 //! never cut.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use clap::ValueEnum;
@@ -28,6 +28,8 @@ struct Session {
     received: u64,
     acknowledged: u64,
     bytes: u64,
+    /// When the first message came that is not acknowledged.
+    since: Option<Instant>,
     /// The server has asked whether anybody is there.
     pinged: bool,
 }
@@ -37,6 +39,8 @@ struct Session {
 struct Opened {
     ack_messages: u64,
     ack_bytes: u64,
+    /// In milliseconds.
+    ack_delay: u64,
 }
 
 /// Which part of what makes an acknowledgement due makes one go along with messages (3.4).
@@ -62,6 +66,7 @@ impl Connection {
             received: 0,
             acknowledged: 0,
             bytes: 0,
+            since: None,
             pinged: false,
         };
         Ok(Self {
@@ -101,13 +106,16 @@ impl Connection {
             };
             match payload.strip_prefix(b"\x01") {
                 Some(b"ping") if is_text => session.pinged = true,
-                Some(control) if is_text && control.starts_with(b"close") => {
+                Some(control) if is_text && control.starts_with(b"close ") => {
                     return Err("a session ended".into());
                 }
+                // What this program sends begins otherwise.
+                Some([1, ..]) if is_text => return Err("an escaped message".into()),
                 Some(_) if is_text => {}
                 _ => {
                     session.received += 1;
                     session.bytes += payload.len() as u64;
+                    session.since.get_or_insert_with(Instant::now);
                     return Ok(payload);
                 }
             }
@@ -121,12 +129,15 @@ impl Connection {
             return Ok(false);
         };
         let (messages, bytes) = (session.received - session.acknowledged, session.bytes);
+        let delay = Duration::from_millis(session.opened.ack_delay);
         let due = messages * part >= session.opened.ack_messages
-            || bytes * part >= session.opened.ack_bytes;
+            || bytes * part >= session.opened.ack_bytes
+            || session.since.is_some_and(|since| since.elapsed() >= delay);
         let pinged = std::mem::take(&mut session.pinged);
         if due {
             session.acknowledged = session.received;
             session.bytes = 0;
+            session.since = None;
             let ack = format!("\u{1}ack {}", session.received);
             self.socket.feed(Message::text(ack)).await?;
         }
@@ -137,7 +148,7 @@ impl Connection {
     }
 }
 
-/// Sixteen bytes in base64url that differ from each other's. Nobody guesses here.
+/// Sixteen bytes in base64url that differ from those of other sessions. Nobody guesses here.
 fn session_id() -> Result<String, Failure> {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();

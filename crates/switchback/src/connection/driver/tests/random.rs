@@ -35,6 +35,8 @@ struct Talk {
     peer_acked: u64,
     /// The peer owes a pong.
     pinged: bool,
+    /// How many messages went the short way.
+    short: u64,
 }
 
 impl Talk {
@@ -120,7 +122,7 @@ impl Bench {
 }
 
 /// Drives a bench as `Shared` does, at random.
-fn plays(mut bench: Bench, plain: bool, dice: &mut Dice) {
+fn plays(mut bench: Bench, plain: bool, dice: &mut Dice) -> Talk {
     let cx = &mut Context::from_waker(Waker::noop());
     let (mut talk, mut batch) = (Talk::default(), Batch::default());
     let mut short = true;
@@ -179,6 +181,7 @@ fn plays(mut bench: Bench, plain: bool, dice: &mut Dice) {
                     match bench.driver.send_short(cx, bench.now, message) {
                         Ok(is_well) => {
                             talk.sent += 1;
+                            talk.short += 1;
                             assert!(is_well && bench.driver.has_deferred());
                             if !bench.driver.may_linger(more) {
                                 assert!(bench.driver.flush_short(cx));
@@ -245,6 +248,7 @@ fn plays(mut bench: Bench, plain: bool, dice: &mut Dice) {
         talk.look(&bench, plain);
         assert_eq!(talk.acked, talk.came);
     }
+    talk
 }
 
 /// A client whose session is open, on whose bench the short way is.
@@ -289,15 +293,19 @@ fn client_bench(ack_messages: u64) -> Bench {
 #[test]
 fn nothing_is_lost_late_or_in_disorder_at_random() {
     let dice = &mut Dice(0x9e37_79b9_7f4a_7c15);
-    for round in 0..1000_u64 {
+    let mut short = [0; 3];
+    for round in 0..999 {
         let acks = [1, 2, 4, 9, 64][dice.index(5)];
         let config = Config::new().with_ack_messages(acks);
         let config = config.with_replay_messages(5);
         let [session, plain] = short_benches(&config);
-        match round % 3 {
+        let talk = match round % 3 {
             0 => plays(session, false, dice),
             1 => plays(client_bench(acks), false, dice),
             _ => plays(plain, true, dice),
-        }
+        };
+        short[round % 3] += talk.short;
     }
+    // It must not have become harmless.
+    assert!(short.iter().all(|sent| *sent > 1000), "{short:?}");
 }
