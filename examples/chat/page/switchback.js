@@ -138,6 +138,7 @@ export class Switchback extends EventTarget {
     this.#sent += 1;
     this.#outbox.push({ number: this.#sent, message, bytes });
     this.#outboxBytes += bytes;
+    if (this.#acknowledgesAlong()) this.#sendAck();
     this.#link?.wire.send(escape(message));
   }
 
@@ -452,6 +453,13 @@ export class Switchback extends EventTarget {
     } else {
       owed.timer ??= setTimeout(() => this.#sendAck(), ack_delay);
     }
+  }
+
+  /** Whether an acknowledgement should go along with a message, before it is due: the server keeps less. */
+  #acknowledgesAlong() {
+    const { messages, bytes } = this.#owed;
+    const { ack_messages, ack_bytes } = this.#link?.opened ?? {};
+    return messages > 0 && (messages * 128 >= ack_messages || bytes * 128 >= ack_bytes);
   }
 
   #sendAck() {
