@@ -13,9 +13,9 @@ pub(crate) struct AckPolicy {
     delay: Duration,
 }
 
-/// Which part of what makes an acknowledgement due makes one worthwhile for a client: what a server keeps is to
-/// fit into its caches, and it has many clients.
-const PART: u64 = 128;
+/// One of so many parts of what makes an acknowledgement due makes one worthwhile for a client: what a server
+/// keeps is to fit into its caches, and it has many clients.
+const PARTS: u64 = 128;
 
 /// What makes one worthwhile for a server, or half of what makes it due if that is less. A client that does not
 /// keep so much, and one message more, waits for acknowledgements in the middle of an exchange.
@@ -31,9 +31,10 @@ impl AckPolicy {
             messages: config.ack_messages(),
             bytes: config.ack_bytes(),
         };
+        let half = due.part(2);
         let along = Tally {
-            messages: due.messages.div_ceil(2).min(KEPT.messages),
-            bytes: due.bytes.div_ceil(2).min(KEPT.bytes),
+            messages: half.messages.min(KEPT.messages),
+            bytes: half.bytes.min(KEPT.bytes),
         };
         let delay = config.ack_delay();
         Self { due, along, delay }
@@ -41,11 +42,8 @@ impl AckPolicy {
 
     /// How a client does that was told when it is due.
     pub(crate) fn of_client(messages: u64, bytes: u64, delay: Duration) -> Self {
-        let along = Tally {
-            messages: messages.div_ceil(PART),
-            bytes: bytes.div_ceil(PART),
-        };
         let due = Tally { messages, bytes };
+        let along = due.part(PARTS);
         Self { due, along, delay }
     }
 }

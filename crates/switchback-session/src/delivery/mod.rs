@@ -104,6 +104,9 @@ impl Delivery {
     /// whether nothing is to go before messages because of them.
     #[inline]
     pub(crate) fn receive_tally(&mut self, now: Instant, link: &mut Link, tally: Tally) -> bool {
+        if tally.is_empty() {
+            return true;
+        }
         link.note_rx(now);
         link.rx += tally.messages;
         self.inbox.advance(tally.messages);

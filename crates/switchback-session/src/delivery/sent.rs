@@ -185,7 +185,7 @@ impl Sent {
         self.entries.clear();
         self.copies.clear();
         self.forgotten = Forgotten::default();
-        // Most often they are, and it takes a while to find out that there is nothing to clear.
+        // Most often both are empty, and `clear` takes a while to find that out.
         if !self.held.is_empty() {
             self.held.clear();
         }

@@ -32,6 +32,14 @@ impl Tally {
         counts
     }
 
+    /// The first of so many parts of it, of each rounded up.
+    pub(super) fn part(self, parts: u64) -> Self {
+        Self {
+            messages: self.messages.div_ceil(parts),
+            bytes: self.bytes.div_ceil(parts),
+        }
+    }
+
     /// Tells whether this is as much as another, in messages or in bytes.
     #[inline]
     pub(super) fn reaches(&self, other: &Self) -> bool {

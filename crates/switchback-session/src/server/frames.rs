@@ -24,13 +24,10 @@ impl ServerSession {
     /// go first.
     #[inline]
     pub fn receive_tally(&mut self, now: Instant, attachment: u64, tally: Tally) -> bool {
-        if let Some(index) = self.position(attachment)
-            && !tally.is_empty()
-        {
+        self.position(attachment).is_none_or(|index| {
             let link = &mut self.links[index];
-            return self.delivery.receive_tally(now, link, tally);
-        }
-        true
+            self.delivery.receive_tally(now, link, tally)
+        })
     }
 
     /// A message came from the transport of an attachment. Returns it if it is for the application:

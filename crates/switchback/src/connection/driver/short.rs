@@ -144,14 +144,14 @@ impl Driver {
             return Err(message);
         };
         let cost = message.len() + 1;
-        if self.machine.takes(now, link.attachment, &message) && link.take(cx, &message) {
+        let taken = self.machine.takes(now, link.attachment, &message) && link.take(cx, &message);
+        if taken {
             self.machine.sent(now, link.attachment, message);
-            self.deferred += cost;
-            return Ok(true);
+        } else {
+            self.send_behind(cx, now, message)?;
         }
-        self.send_behind(cx, now, message)?;
         self.deferred += cost;
-        Ok(self.is_well())
+        Ok(taken || self.is_well())
     }
 
     /// Sends what goes before a message, and the message; keeps what the transport has no room for.
