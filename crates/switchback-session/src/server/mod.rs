@@ -211,6 +211,8 @@ impl ServerSession {
         let mut link = Link::new(now, number, received + 1, next, heartbeat);
         link.owe_opened(Control::Opened(opened).encode());
         link.set_beside(hello.fence() < number);
+        // Most often there is one: not four at once.
+        self.links.reserve_exact(1);
         self.links.push(link);
 
         self.park_until = None;
@@ -225,7 +227,12 @@ impl ServerSession {
 
     /// Returns the next event.
     pub fn poll_event(&mut self) -> Option<ServerEvent> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if self.events.is_empty() && self.events.capacity() > 0 {
+            // They are rare, and there are many sessions.
+            self.events = VecDeque::new();
+        }
+        event
     }
 
     /// Tells whether [`poll_event`](Self::poll_event) has something to give.
@@ -404,6 +411,7 @@ impl ServerSession {
             }
             !goes
         });
+        self.links.shrink_to(1);
     }
 
     /// The carrier is the attachment last selected while it lives, else the newest.

@@ -61,7 +61,8 @@ impl Tokens {
     fn make_current(&mut self, index: usize) {
         let (_, token) = self.issued.swap_remove(index);
         self.current = Some(token);
-        self.issued.clear();
+        // Most sessions need no other token for hours.
+        self.issued = Vec::new();
     }
 }
 
@@ -76,6 +77,15 @@ mod tests {
             self.0 += 1;
             bytes.fill(self.0);
         }
+    }
+
+    #[test]
+    fn a_session_that_was_selected_keeps_one_token() {
+        let mut tokens = Tokens::default();
+        let token = tokens.issue(1, &mut Counter(0));
+        tokens.selected(1);
+        assert!(tokens.accept(&token));
+        assert_eq!(tokens.issued.capacity(), 0);
     }
 
     #[test]

@@ -151,3 +151,16 @@ fn instead_of_a_session_that_is_not_known_a_new_one_begins() {
     // Only once.
     assert_eq!(bench.session.authorize(&hello), Err(Refused::Unknown));
 }
+
+/// There are many sessions, and most of them have one attachment and nothing to say.
+#[test]
+fn a_session_at_rest_keeps_no_room_to_spare() {
+    let mut bench = Bench::new(Config::new());
+    let first = bench.attach("new 1.1");
+    bench.gets(1, "^select 0");
+    bench.attach(&format!("{} 2.1.0", first.token));
+    bench.gets(2, "^select 0");
+    assert_eq!(dropped(&bench.events()), [(1, 4000)]);
+    assert_eq!(bench.session.links.capacity(), 1);
+    assert_eq!(bench.session.events.capacity(), 0);
+}
