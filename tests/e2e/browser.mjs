@@ -1,12 +1,15 @@
 // A real browser: the plain clients that it has built in, the client of the chat page, and the pages.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+
+import { WebSocketServer } from 'ws';
 
 import { Browser, assertWhole, exchange, missing, screenshot } from './lib/browser.mjs';
 import { BYTES, MEBIBYTE, TEXTS, noise } from './lib/payloads.mjs';
 import { example, serve, start } from './lib/process.mjs';
 import { Proxy } from './lib/proxy.mjs';
-import { skip, test } from './lib/suite.mjs';
+import { Queue, skip, test } from './lib/suite.mjs';
 
 if (missing) {
   skip('everything in a browser', 'missing chromium');
@@ -147,6 +150,35 @@ for (const transport of ['sse', 'longpoll']) {
     const deadline = Date.now() + 10_000;
     while (posts().length < 2 && Date.now() < deadline) await page.waitForTimeout(10);
     assert.equal(posts().length, 2);
+  });
+}
+
+// What comes, what the client is to acknowledge of it at once, and after how many messages or bytes it has to (3.4).
+for (const [what, comes, acknowledged, due] of [
+  ['replayed messages', ['a', 'b', '\u0001seq 1', 'a', 'b'], 2, { ack_messages: 4, ack_bytes: 1000 }],
+  ['the escape', ['\u0001\u0001a', '\u0001\u0001b', '\u0001\u0001c'], 3, { ack_messages: 1000, ack_bytes: 9 }],
+]) {
+  await test(`page client: an acknowledgement counts ${what}`, async ({ defer }) => {
+    const server = new WebSocketServer({ host: '127.0.0.1', port: 0, handleProtocols: () => 'switchback' });
+    defer(() => server.close());
+    await once(server, 'listening');
+    const frames = new Queue();
+    server.on('connection', (socket, { headers }) => {
+      const [session] = headers['sec-websocket-protocol'].match(/(?<=new\.)[\w-]{22}/);
+      const opened = {
+        session, token: session, resumed: false, received: 0, next: 1,
+        heartbeat: 60_000, timeout: 70_000, park: 60_000, ack_delay: 60_000, ...due,
+      };
+      socket.send(`\u0001opened ${JSON.stringify(opened)}`);
+      for (const frame of comes) socket.send(frame);
+      socket.on('message', (frame) => frames.put(String(frame)));
+    });
+    const proxy = await Proxy.start({ '/': chat.host, '/rt': `127.0.0.1:${server.address().port}` });
+    defer(() => proxy.stop());
+    const page = await browser.tab(defer, `http://${proxy.host}/style.css`);
+    await page.evaluate(speakOnceOpen, { transport: 'websocket' });
+    assert.equal(await frames.next('select'), '\u0001select 0');
+    assert.equal(await frames.next('an acknowledgement'), `\u0001ack ${acknowledged}`);
   });
 }
 

@@ -334,6 +334,7 @@ export class Switchback extends EventTarget {
   // --- Frames -----------------------------------------------------------------------------------
 
   #receive(link, data) {
+    let message = data;
     if (typeof data === 'string' && data.startsWith('\u0001')) {
       if (/^\u0001[a-z]/.test(data)) {
         const space = data.indexOf(' ');
@@ -342,16 +343,17 @@ export class Switchback extends EventTarget {
         return;
       }
       if (data[1] !== '\u0001') throw new Ended(1002, 'neither control frame nor escape');
-      data = data.slice(1);
+      message = data.slice(1);
     }
     if (link.opened === null) throw new Ended(1002, 'a message before opened');
 
     const number = link.next++;
-    if (number <= this.#received) return; // replayed
     if (number > this.#received + 1) throw new Ended(1002, `message ${number} is ahead of its turn`);
-    this.#received = number;
+    const replayed = number <= this.#received;
+    if (!replayed) this.#received = number;
+    // What is replayed counts as well: its acknowledgement was lost.
     this.#oweAck(typeof data === 'string' ? encoder.encode(data).length : data.length);
-    this.dispatchEvent(new MessageEvent('message', { data }));
+    if (!replayed) this.dispatchEvent(new MessageEvent('message', { data: message }));
   }
 
   #control(link, word, argument) {
