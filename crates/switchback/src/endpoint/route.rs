@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, HeaderName, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{ACCEPT, ALLOW, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use switchback_core::TransportKind;
 use switchback_http::{Query, Refusal, headers};
@@ -14,7 +14,7 @@ use switchback_longpoll::PollResponse;
 use switchback_session::Hello;
 
 use super::Inner;
-use crate::connection::RequestInfo;
+use crate::connection::{KeptHeaders, RequestInfo};
 use crate::{Body, PeerAddr, Principal, list};
 
 /// The subprotocol that sessions on WebSocket use.
@@ -203,32 +203,18 @@ impl Inner {
 
 fn request_info<B>(request: &Request<B>) -> RequestInfo {
     let extensions = request.extensions();
+    // What resumes the session is nobody's business but the endpoint's.
+    let secret = [headers::SESSION, SEC_WEBSOCKET_PROTOCOL];
+    let all = request.headers().iter();
     RequestInfo {
         // A copy of something valid is valid.
         uri: request.uri().to_string().try_into().unwrap_or_default(),
-        headers: own_headers(request.headers()),
+        headers: KeptHeaders::new(all.filter(|(name, _)| !secret.contains(name))),
         peer_addr: extensions.get::<PeerAddr>().map(|peer| peer.0),
         principal: extensions
             .get::<Principal>()
             .map(|principal| principal.0.clone()),
     }
-}
-
-/// Copies headers: what hyper gives out is slices of its read buffer, which they would keep alive
-/// as long as the connection.
-fn own_headers(headers: &HeaderMap) -> HeaderMap {
-    // What resumes the session is nobody's business but the endpoint's.
-    let secret = [headers::SESSION, SEC_WEBSOCKET_PROTOCOL];
-    let mut own = HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers.iter().filter(|(name, _)| !secret.contains(name)) {
-        let name = HeaderName::from_bytes(name.as_str().as_bytes());
-        let copy = HeaderValue::from_bytes(value.as_bytes());
-        if let (Ok(name), Ok(mut copy)) = (name, copy) {
-            copy.set_sensitive(value.is_sensitive());
-            own.append(name, copy);
-        }
-    }
-    own
 }
 
 /// The hello among the subprotocols that a client offers (3.2).
