@@ -128,8 +128,6 @@ impl ClientSession {
             return;
         }
         self.choice.opened(now, &self.config, attachment);
-        // Most often there is one: not four at once.
-        self.links.reserve_exact(1);
         self.links.push(Attachment::new(now, attachment, kind));
     }
 

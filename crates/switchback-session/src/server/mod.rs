@@ -228,7 +228,7 @@ impl ServerSession {
     /// Returns the next event.
     pub fn poll_event(&mut self) -> Option<ServerEvent> {
         let event = self.events.pop_front();
-        if self.events.is_empty() && self.events.capacity() > 0 {
+        if self.events.is_empty() {
             // They are rare, and there are many sessions.
             self.events = VecDeque::new();
         }
