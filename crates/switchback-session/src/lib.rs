@@ -13,7 +13,7 @@ mod server;
 pub use client::{Action, ClientConfig, ClientEvent, ClientSession, Failure, FailureWhy, Memory};
 pub use closed::ClosedBy;
 pub use config::Config;
-pub use delivery::{Allowance, Tally};
+pub use delivery::{Allowance, Ledger, Tally};
 pub use frame::{Close, Control, Ended, Frame, Opened, ProtocolError, Why, escape};
 pub use hello::{Hello, HelloError};
 pub use id::{Entropy, SessionId, Token};

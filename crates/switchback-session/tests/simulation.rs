@@ -54,6 +54,7 @@ fn nothing_is_lost_or_doubled() {
     assert!(total.unheard > runs / 1000 && total.told > runs / 1000);
     assert!(total.idle > runs / 50);
     assert!(total.published > runs / 10);
+    assert!(total.untold > runs / 10);
     assert!(total.at_once > runs / 10 && total.tallied > runs);
     assert!(total.confirmed > runs / 1000);
 }

@@ -49,12 +49,14 @@ impl Run {
     }
 
     /// Returns how many bytes of payload the messages have.
+    #[inline]
     pub fn bytes(&self) -> usize {
         self.segment.bytes(self.end) - self.segment.bytes(self.start)
     }
 
     /// Tells whether any is a text that begins with a control character (below U+0020): such a text may
     /// mean something to the protocol on a transport.
+    #[inline]
     pub fn has_controls(&self) -> bool {
         self.segment.controls(self.start) < self.segment.controls(self.end)
     }
@@ -88,6 +90,37 @@ impl Run {
             end: self.start,
             ..before
         }
+    }
+
+    /// Returns the messages that were taken out or dropped at the front last, so many. Who asks for more than
+    /// were, since the run was read, gets what was published before it, or fewer.
+    #[must_use]
+    pub fn taken(&self, count: usize) -> Self {
+        Self {
+            segment: self.segment.clone(),
+            start: self.before(count),
+            end: self.start,
+        }
+    }
+
+    /// Appends what [was taken](Self::taken) out of `run`, if that was published just behind these and is kept
+    /// in the same place. Returns whether it was.
+    #[inline]
+    #[must_use]
+    pub fn append_taken(&mut self, run: &Self, count: usize) -> bool {
+        let follows = run.before(count) == self.end && Arc::ptr_eq(&self.segment, &run.segment);
+        if follows {
+            self.end = run.start;
+        }
+        follows
+    }
+
+    /// Where the messages begin that are so many before the first.
+    #[inline]
+    fn before(&self, count: usize) -> u8 {
+        debug_assert!(count <= usize::from(self.start), "more than were taken");
+        self.start
+            .saturating_sub(u8::try_from(count).unwrap_or(u8::MAX))
     }
 
     /// Drops the first messages, at most so many.

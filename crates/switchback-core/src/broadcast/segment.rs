@@ -62,11 +62,13 @@ impl Segment {
     }
 
     /// Returns how many bytes the first messages have.
+    #[inline]
     pub(super) fn bytes(&self, len: u8) -> usize {
         self.up_to(len).0 as usize
     }
 
     /// Returns how many of the first messages are texts that begin with a control character.
+    #[inline]
     pub(super) fn controls(&self, len: u8) -> u8 {
         self.up_to(len).1
     }
@@ -76,6 +78,7 @@ impl Segment {
         slots.iter().filter_map(|slot| Some(&slot.get()?.message))
     }
 
+    #[inline]
     fn up_to(&self, len: u8) -> (u32, u8) {
         let slot = len
             .checked_sub(1)

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use switchback_core::{Message, Run};
+use switchback_core::Message;
 
 use super::ClientSession;
-use crate::delivery::{Allowance, Delivery, Link};
+use crate::delivery::{Allowance, Delivery, Ledger, Link};
 
 impl ClientSession {
     /// Offers to `take` what is to go onto the transport of an attachment, one message after the
@@ -39,12 +39,12 @@ impl ClientSession {
     }
 
     /// Tells how many messages may be sent on an attachment at once: send each, then tell of it by
-    /// [`sent`](Self::sent). That is what [`transmit_from`](Self::transmit_from) does with most of them, in a
+    /// [`sent`](Self::sent), or enter it in a [`Ledger`] where it came from a broadcast. That is what [`transmit_from`](Self::transmit_from) does with most of them, in a
     /// few steps. None where something else goes first, there is no room, or the attachment does not carry
     /// messages.
     ///
-    /// It holds until [`receive_tally`](Self::receive_tally) tells otherwise, or anything but that and
-    /// [`sent`](Self::sent) is called that may change the session. Ask again when the
+    /// It holds until [`receive_tally`](Self::receive_tally) tells otherwise, or anything but that,
+    /// [`sent`](Self::sent) and [`settle`](Self::settle) is called that may change the session. Ask again when the
     /// [`deadline`](Self::deadline) has passed: an acknowledgement may have become due.
     #[inline]
     pub fn allowance(&self, now: Instant, attachment: u64) -> Allowance {
@@ -67,18 +67,20 @@ impl ClientSession {
         }
     }
 
-    /// Offers to `take` as much of a run as may go on an attachment at once, which may be nothing. `take`
-    /// takes messages out at the front. Those are taken out of the run; what is left has to wait.
-    #[inline]
-    pub fn transmit_run(
-        &mut self,
-        now: Instant,
-        attachment: u64,
-        run: &mut Run,
-        take: impl FnOnce(&mut Run),
-    ) {
+    /// Numbers what was sent of broadcasts on an attachment because it was [allowed](Self::allowance), keeps it
+    /// until it is acknowledged, and empties the ledger. On an attachment that does not carry messages it
+    /// only empties it.
+    ///
+    /// Until then the session does not know of it. Settle before anything is called that changes the session,
+    /// or tells what was sent, or how much room there is: also before [`sent`](Self::sent),
+    /// [`receive_tally`](Self::receive_tally), [`unacknowledged`](Self::unacknowledged)
+    /// and [`allowance`](Self::allowance).
+    pub fn settle(&mut self, attachment: u64, ledger: &mut Ledger) {
         if let Some((delivery, link)) = self.carrying(attachment) {
-            delivery.transmit_run(now, link, run, take);
+            delivery.settle(link, ledger);
+        } else {
+            debug_assert!(ledger.is_empty(), "sent where it was not allowed");
+            *ledger = Ledger::default();
         }
     }
 

@@ -1,4 +1,4 @@
-use switchback_core::Message;
+use switchback_core::{Message, Run};
 
 use crate::frame::begins_with_escape;
 
@@ -45,5 +45,28 @@ impl Allowance {
             self.bytes = self.bytes.saturating_sub(message.len());
         }
         covers
+    }
+
+    /// Returns how many messages of a run, from the first on, may be sent in this way.
+    #[inline]
+    pub fn covers(&self, run: &Run) -> usize {
+        if run.bytes() < self.bytes && !run.has_controls() {
+            self.messages.min(run.len())
+        } else {
+            self.covers_each(run)
+        }
+    }
+
+    #[cold]
+    fn covers_each(mut self, run: &Run) -> usize {
+        run.iter().take_while(|message| self.take(message)).count()
+    }
+
+    /// Takes messages off that were sent because they were [covered](Self::covers): so many, of so many bytes
+    /// in all.
+    #[inline]
+    pub fn spend(&mut self, messages: usize, bytes: usize) {
+        self.messages = self.messages.saturating_sub(messages);
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 }

@@ -190,6 +190,13 @@ impl Link {
         }
     }
 
+    /// Something went up to this time, after the last that was noted and before anything came, with so much
+    /// time between at most.
+    pub(super) fn note_tx_until(&mut self, until: Instant, longest: Duration) {
+        self.gap = self.gap.max(longest);
+        self.last_tx = until;
+    }
+
     /// Tells whether nothing but messages is to be sent, and the peer knows the number of the next.
     #[inline]
     pub(super) fn is_even(&self) -> bool {

@@ -7,6 +7,7 @@ mod ack;
 mod allowance;
 mod closing;
 mod inbox;
+mod ledger;
 mod link;
 mod outbox;
 mod sent;
@@ -14,11 +15,12 @@ mod tally;
 
 use std::time::Instant;
 
-use switchback_core::{Message, Run};
+use switchback_core::Message;
 
 pub(crate) use ack::AckPolicy;
 pub use allowance::Allowance;
 pub(crate) use closing::Closing;
+pub use ledger::Ledger;
 pub(crate) use link::Link;
 use link::Select;
 pub use tally::Tally;
@@ -275,22 +277,16 @@ impl Delivery {
         link.note_tx(now);
     }
 
-    /// Offers to `take` as much of a run as may go at once, because nothing goes before it. What it takes
-    /// out is taken out of the run.
-    pub(crate) fn transmit_run(
-        &mut self,
-        now: Instant,
-        link: &mut Link,
-        run: &mut Run,
-        take: impl FnOnce(&mut Run),
-    ) {
-        if self.is_next(now, link) {
-            let count = self.outbox.transmit_run(run, take) as u64;
-            if count > 0 {
-                link.cursor += count;
-                link.implied += count;
-                link.note_tx(now);
+    /// Keeps what the link has sent of broadcasts because [it may](Self::allowance).
+    pub(crate) fn settle(&mut self, link: &mut Link, ledger: &mut Ledger) {
+        if let Some((times, runs)) = ledger.take() {
+            for run in runs {
+                link.cursor += run.len() as u64;
+                link.implied += run.len() as u64;
+                self.outbox.push_sent_run(run);
             }
+            link.note_tx(times.since);
+            link.note_tx_until(times.until, times.longest);
         }
     }
 

@@ -5,7 +5,7 @@ use switchback_core::{Message, Run};
 use super::Allowance;
 use super::sent::Sent;
 use crate::Config;
-use crate::frame::{begins_with_escape, escape, unescape};
+use crate::frame::{escape, unescape};
 
 /// What was sent and not yet acknowledged: the replay buffer.
 ///
@@ -135,40 +135,10 @@ impl Outbox {
         self.sent.push(message);
     }
 
-    /// Offers the first messages of a run, as many as there is room for and need no escape, and keeps
-    /// those that `take` takes out. Returns how many these are.
-    #[inline]
-    pub(crate) fn transmit_run(&mut self, run: &mut Run, take: impl FnOnce(&mut Run)) -> usize {
-        let mut offered = run.clone();
-        offered.truncate(self.acceptable(run));
-        if offered.is_empty() {
-            return 0;
-        }
-        let len = offered.len();
-        take(&mut offered);
-        let taken = run.split_to(len - offered.len());
-        let count = taken.len();
-        if count > 0 {
-            self.bytes += taken.bytes();
-            self.sent.push_run(taken);
-        }
-        count
-    }
-
-    /// How many messages of a run would be taken, one after the other, as they are.
-    fn acceptable(&self, run: &Run) -> usize {
-        let room = self.max_messages - self.sent.len();
-        let left = self.max_bytes.saturating_sub(self.bytes);
-        if !run.has_controls() && run.bytes() < left {
-            return room;
-        }
-        let mut bytes = 0;
-        let fits = |message: &&Message| {
-            let fits = bytes < left && !begins_with_escape(message);
-            bytes += message.len();
-            fits
-        };
-        run.iter().take(room).take_while(fits).count()
+    /// Numbers and keeps messages of a broadcast that were transmitted.
+    pub(crate) fn push_sent_run(&mut self, run: Run) {
+        self.bytes += run.bytes();
+        self.sent.push_run(run);
     }
 
     /// Gives back the memory that a burst needed, if nothing is kept. Not with each acknowledgement,

@@ -11,8 +11,8 @@ use crate::{ClosedBy, Control, Frame, ProtocolError};
 impl ServerSession {
     /// Tells whether the messages that come on an attachment may be counted in a [`Tally`] and passed on,
     /// in place of giving each to [`receive`](Self::receive): what that does with most of them, in a few
-    /// steps. It holds until anything but [`receive_tally`](Self::receive_tally) and [`sent`](Self::sent) is
-    /// called. What the tally does not count goes to [`receive`](Self::receive), after the tally.
+    /// steps. It holds until anything but [`receive_tally`](Self::receive_tally), [`sent`](Self::sent) and
+    /// [`settle`](Self::settle) is called. What the tally does not count goes to [`receive`](Self::receive), after the tally.
     #[inline]
     pub fn may_tally(&self, attachment: u64) -> bool {
         self.position(attachment)

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
 use switchback_core::{CloseCode, CloseReason};
 
 pub use event::{Refused, ServerEvent};
@@ -46,7 +47,8 @@ use tokens::Tokens;
 #[repr(C)]
 pub struct ServerSession {
     carrier: Option<u64>,
-    links: Vec<Link>,
+    /// Most often there is one.
+    links: SmallVec<[Link; 1]>,
     events: VecDeque<ServerEvent>,
     delivery: Delivery,
     closed: bool,
@@ -72,7 +74,7 @@ impl ServerSession {
         Self {
             delivery: Delivery::new(&config),
             id,
-            links: Vec::new(),
+            links: SmallVec::new(),
             tokens: Tokens::default(),
             numbers: Numbers::default(),
             heartbeat: Heartbeat::new(&config),
@@ -211,8 +213,6 @@ impl ServerSession {
         let mut link = Link::new(now, number, received + 1, next, heartbeat);
         link.owe_opened(Control::Opened(opened).encode());
         link.set_beside(hello.fence() < number);
-        // Most often there is one: not four at once.
-        self.links.reserve_exact(1);
         self.links.push(link);
 
         self.park_until = None;
@@ -251,6 +251,7 @@ impl ServerSession {
             self.mourn(now, |link| link.number() == attachment);
         }
         self.links.remove(index);
+        self.links.shrink_to_fit();
         if let Some(why) = clean.filter(|why| why.code() != CloseCode::TRANSPORT_CHANGED) {
             if self.delivery.closing.peer().is_some() {
                 // It has said its last and does not wait for more.
@@ -411,7 +412,7 @@ impl ServerSession {
             }
             !goes
         });
-        self.links.shrink_to(1);
+        self.links.shrink_to_fit();
     }
 
     /// The carrier is the attachment last selected while it lives, else the newest.

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use switchback_core::{CloseCode, CloseReason, Message};
+use switchback_core::{CloseCode, CloseReason, Message, Run};
 use switchback_session::{ClientEvent, ClosedBy, Why};
 
 use super::network::Taken;
@@ -121,6 +121,9 @@ impl World {
         for served in &mut self.sessions {
             if served.lost || served.session.is_closing() {
                 served.backlog.clear();
+            }
+            if !served.backlog.is_empty() {
+                served.session.settle();
             }
             while served.session.is_writable() && !served.backlog.is_empty() {
                 let message = served.backlog.remove(0);
@@ -250,6 +253,7 @@ impl Served {
     /// Has the transport take what the server may send, past the session. Returns how many messages.
     pub(super) fn send_at_once(&mut self, now: Instant, attachment: u64, taken: &mut Taken) -> u64 {
         let mut count = 0;
+        self.session.settle();
         let mut allowance = self.session.allowance(now, attachment);
         while let Some(message) = self.backlog.first()
             && !self.lost
@@ -279,13 +283,9 @@ impl Served {
         let mut cx = Context::from_waker(Waker::noop());
         while let Poll::Ready(run) = self.subscription.poll_next(&mut cx) {
             let mut run = run.unwrap();
-            let before = run.len();
-            self.session.transmit_run(now, attachment, &mut run, |run| {
-                while run.front().is_some_and(|message| taken.take(message)) {
-                    run.advance(1);
-                }
-            });
-            for message in left.drain(..before - run.len()) {
+            let take = |run: &Run| run.front().is_some_and(|message| taken.take(message));
+            let sent = self.session.send_run(now, attachment, &mut run, take);
+            for message in left.drain(..sent) {
                 self.down.sent(message);
                 count += 1;
             }

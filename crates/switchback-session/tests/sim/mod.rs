@@ -5,6 +5,7 @@ mod oracle;
 mod pipe;
 mod rng;
 mod servers;
+mod untold;
 mod world;
 
 use std::ops::AddAssign;
@@ -20,6 +21,7 @@ impl AddAssign for Stats {
         self.told += other.told;
         self.confirmed += other.confirmed;
         self.published += other.published;
+        self.untold += other.untold;
         self.at_once += other.at_once;
         self.tallied += other.tallied;
         self.moved += other.moved;

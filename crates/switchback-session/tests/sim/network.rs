@@ -1,7 +1,7 @@
 //! The network: transports that open or do not, carry messages, and break.
 
 use switchback_core::{CloseReason, Message, TransportKind};
-use switchback_session::{Action, Allowance, Failure, FailureWhy, Hello, Tally};
+use switchback_session::{Action, Allowance, Failure, FailureWhy, Hello, ServerSession, Tally};
 
 use super::pipe::{Item, Pipe};
 use super::world::{Conn, End, Event, World, attachment, conn_index, show};
@@ -235,7 +235,7 @@ impl World {
                 Item::Message(message) => {
                     self.log(|| format!("server: {} <- {}", conn + 1, show(&message)));
                     let served = &mut self.sessions[index];
-                    let session = &mut served.session;
+                    let session: &mut ServerSession = &mut served.session;
                     if message
                         .as_text()
                         .is_some_and(|t| t.starts_with("\u{1}select"))
@@ -358,16 +358,24 @@ impl World {
             while self.conns[conn].at_server == End::Live && self.conns[conn].down.room() > 0 {
                 let index = self.conns[conn].served.unwrap();
                 let mut taken = self.taking(self.conns[conn].down.room());
+                let mut is_told = true;
                 if self.rng.percent(30) {
                     let served = &mut self.sessions[index];
                     self.stats.published += served.publish(self.now, attachment(conn), &mut taken);
+                    is_told = served.session.is_told()
+                        || served.session.is_owing(self.now, attachment(conn))
+                        || self.rng.percent(50);
                 } else if self.rng.percent(30) {
                     let served = &mut self.sessions[index];
                     self.stats.at_once +=
                         served.send_at_once(self.now, attachment(conn), &mut taken);
                 }
-                let session = &mut self.sessions[index].session;
-                session.transmit(self.now, attachment(conn), |m| taken.take(m));
+                if is_told {
+                    let session = &mut self.sessions[index].session;
+                    session.transmit(self.now, attachment(conn), |m| taken.take(m));
+                } else {
+                    self.stats.untold += 1;
+                }
                 if taken.messages.is_empty() {
                     break;
                 }

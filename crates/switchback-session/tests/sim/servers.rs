@@ -5,6 +5,7 @@ use switchback_session::{ClosedBy, Hello, Refused, ServerEvent, ServerSession, S
 
 use super::oracle::Stream;
 use super::pipe::Item;
+use super::untold::Untold;
 use super::world::{End, Event, Served, World, attachment, conn_index};
 
 impl World {
@@ -16,7 +17,10 @@ impl World {
             .sessions
             .iter()
             .position(|s| !s.lost && s.server == server && s.session.id() == hello.session());
-        let verdict = known.map(|index| self.sessions[index].session.authorize(&hello));
+        let verdict = known.map(|index| {
+            self.sessions[index].session.settle();
+            self.sessions[index].session.authorize(&hello)
+        });
         let index = match (verdict, known) {
             (Some(Ok(())), Some(index)) => index,
             (Some(Err(Refused::Unknown)) | None, _) if hello.is_resume() => {
@@ -79,7 +83,7 @@ impl World {
     pub(super) fn serve(&mut self, server: usize, session: ServerSession) -> usize {
         let broadcast = Broadcast::new();
         self.sessions.push(Served {
-            session,
+            session: Untold::new(session),
             subscription: broadcast.subscribe(),
             broadcast,
             lost: false,

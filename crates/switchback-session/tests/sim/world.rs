@@ -5,13 +5,14 @@ use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 use switchback_core::{Broadcast, CloseCode, CloseReason, Message, Subscription, TransportKind};
-use switchback_session::{ClientConfig, ClientSession, ClosedBy, Config, Hello, ServerSession};
+use switchback_session::{ClientConfig, ClientSession, ClosedBy, Config, Hello};
 
 use super::applications::MAX_MESSAGE;
 use super::faults::{Faults, config};
 use super::oracle::{Starts, Stream};
 use super::pipe::Pipe;
 use super::rng::Rng;
+use super::untold::Untold;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -51,7 +52,7 @@ pub(crate) struct World {
 
 /// A session on a server.
 pub(super) struct Served {
-    pub(super) session: ServerSession,
+    pub(super) session: Untold,
     /// The server forgot it by a restart.
     pub(super) lost: bool,
     pub(super) server: usize,
@@ -124,6 +125,8 @@ pub(crate) struct Stats {
     pub(crate) confirmed: u64,
     /// Messages that were published, and taken at once.
     pub(crate) published: u64,
+    /// How often the session was not told of them before something else happened.
+    pub(crate) untold: u64,
     /// Messages that were sent because it was allowed, and not given to the session before.
     pub(crate) at_once: u64,
     /// Messages that were received and only counted.
@@ -330,6 +333,7 @@ impl World {
             && self.client_backlog.is_empty()
             && !served.lost
             && !served.session.is_closing()
+            && served.session.is_told()
             && served.session.unacknowledged().0 == 0
             && served.backlog.is_empty()
             && self.up.is_complete()

@@ -1,7 +1,9 @@
 use std::time::{Duration, Instant};
 
-use switchback_core::{CloseReason, Message, Run};
-use switchback_session::{Allowance, ClientSession, ProtocolError, Remains, ServerSession, Tally};
+use switchback_core::{CloseReason, Message};
+use switchback_session::{
+    Allowance, ClientSession, Ledger, ProtocolError, Remains, ServerSession, Tally,
+};
 
 use super::outbox::OVERHEAD;
 use super::plain::Plain;
@@ -104,19 +106,13 @@ impl Machine {
         }
     }
 
-    /// Offers what may go at once of a run to `take`, which takes messages out at the front.
-    #[inline]
-    pub(crate) fn transmit_run(
-        &mut self,
-        now: Instant,
-        attachment: u64,
-        run: &mut Run,
-        take: impl FnOnce(&mut Run),
-    ) {
+    /// What was sent of broadcasts because it was allowed.
+    #[cold]
+    pub(crate) fn settle(&mut self, attachment: u64, ledger: &mut Ledger) {
         match self {
-            Self::Server(session) => session.transmit_run(now, attachment, run, take),
-            Self::Client(session) => session.transmit_run(now, attachment, run, take),
-            Self::Plain(plain) => plain.transmit_run(run, take),
+            Self::Server(session) => session.settle(attachment, ledger),
+            Self::Client(session) => session.settle(attachment, ledger),
+            Self::Plain(_) => debug_assert!(ledger.is_empty(), "nothing is counted there"),
         }
     }
 

@@ -8,12 +8,10 @@ use tokio::sync::Notify;
 /// What the application has sent and the session has not numbered yet.
 ///
 /// Apart from the driver's lock, so that a broadcast never waits for a connection that is writing.
-/// What a broadcast touches comes first and fits into one cache line: with thousands of connections
-/// each of them is cold.
+/// What a sender touches comes first, and is little: with thousands of connections each of them is cold.
 #[derive(Debug)]
-#[repr(C, align(64))]
+#[repr(C)]
 pub(crate) struct Outbox {
-    state: Mutex<State>,
     /// Messages are queued.
     queued: AtomicBool,
     /// Nothing is taken any more.
@@ -21,11 +19,12 @@ pub(crate) struct Outbox {
     /// Broadcasts are to be asked for what goes before a message.
     subscribed: AtomicBool,
     limits: Bounds,
+    state: Mutex<State>,
     /// Told when the queue falls below the soft limit, or closes.
     pub(super) room: Notify,
 }
 
-/// In bytes; so small that they fit into the cache line.
+/// In bytes.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     message: u32,
@@ -257,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_broadcast_touches_fits_into_a_cache_line() {
+    fn what_a_sender_touches_is_not_more_than_a_cache_line() {
         assert!(std::mem::offset_of!(Outbox, room) <= 64);
     }
 }

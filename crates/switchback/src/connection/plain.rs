@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use switchback_core::{CloseReason, Message, Run};
+use switchback_core::{CloseReason, Message};
 use switchback_session::Allowance;
 
 use super::outbox::cost;
@@ -88,13 +88,6 @@ impl Plain {
             Allowance::UNLIMITED
         } else {
             Allowance::NONE
-        }
-    }
-
-    /// Offers a run to `take` at once, where it is its turn.
-    pub(super) fn transmit_run(&mut self, run: &mut Run, take: impl FnOnce(&mut Run)) {
-        if self.has_room() && self.queue.is_empty() {
-            take(run);
         }
     }
 

@@ -152,6 +152,7 @@ impl Driver {
                 Step::Ended(clean) => {
                     again = true;
                     let link = self.links.swap_remove(index);
+                    self.links.shrink_to_fit();
                     if link.closing.is_none() {
                         self.ended(now, link.attachment, clean);
                     }

@@ -10,6 +10,7 @@ use std::fmt;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
 use switchback_core::{
     CloseCode, CloseReason, Error, ErrorKind, Message, Transport, TransportKind,
 };
@@ -49,12 +50,13 @@ pub(crate) struct Driver {
     pub(super) park_change: Option<bool>,
     /// How much the machine was given since the last flush, in bytes and messages.
     deferred: usize,
+    /// Most often there is one.
+    links: SmallVec<[Link; 1]>,
     pub(super) machine: Asked,
-    links: Vec<Link>,
-    /// Taken out of the outbox and not numbered yet.
-    staged: VecDeque<Message>,
     /// Goes behind what is staged, and before what is in the outbox.
     published: Published,
+    /// Taken out of the outbox and not numbered yet.
+    staged: VecDeque<Message>,
     /// What the application has not taken.
     inbound: VecDeque<Event>,
     inbound_bytes: usize,
@@ -91,7 +93,7 @@ impl Driver {
     pub(super) fn new(machine: Machine, dials: Option<Dials>, inbound_limit: usize) -> Self {
         Self {
             machine: machine.into(),
-            links: Vec::with_capacity(1),
+            links: SmallVec::new(),
             dials: dials.map(Box::new),
             inbound: VecDeque::new(),
             inbound_bytes: 0,

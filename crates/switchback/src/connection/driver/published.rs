@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Instant;
 
+use smallvec::SmallVec;
 use switchback_core::{
     Broadcast, CloseCode, CloseReason, Error, ErrorKind, Listener, Message, Run, Subscription,
 };
@@ -25,18 +26,21 @@ const MAX_PIECES: usize = 1024;
 const MAX_AHEAD: usize = 1024 * 1024;
 
 #[derive(Default)]
+// What every delivery touches comes first.
+#[repr(C)]
 pub(super) struct Published {
-    subscriptions: Vec<Subscription>,
-    /// Read, and not taken by a transport.
-    pieces: VecDeque<Piece>,
-    /// How many bytes were published of that.
-    ahead: usize,
+    /// Most often there is one.
+    subscriptions: SmallVec<[Subscription; 1]>,
     /// The subscription to read first.
     turn: usize,
     /// Is told that something was published. There is one once the connection has subscribed.
     listener: Option<Arc<dyn Listener>>,
     /// Messages were missed: nothing may go that was not read or sent before.
     lagged: bool,
+    /// Read, and not taken by a transport.
+    pieces: VecDeque<Piece>,
+    /// How many bytes were published of that.
+    ahead: usize,
 }
 
 /// What has its turn before what is in the outbox.
@@ -102,7 +106,10 @@ impl Published {
         let listener = self.listener.as_ref()?;
         let count = self.subscriptions.len();
         for _ in 0..count {
-            self.turn = (self.turn + 1) % count;
+            self.turn += 1;
+            if self.turn >= count {
+                self.turn = 0;
+            }
             match self.subscriptions[self.turn].next_or_listen(listener) {
                 Some(Ok(run)) => return Some(run),
                 Some(Err(_)) => {
@@ -187,6 +194,7 @@ impl Driver {
         if subscribed {
             self.published.read_ahead(outbox);
             self.published.subscriptions.retain(|one| !is_of(one));
+            self.published.subscriptions.shrink_to_fit();
             outbox.set_subscribed(!self.published.subscriptions.is_empty());
         }
         subscribed
@@ -203,7 +211,7 @@ impl Driver {
     pub(super) fn end_subscriptions(&mut self, outbox: &Outbox) {
         if self.subscribed {
             self.published.read_ahead(outbox);
-            self.published.subscriptions = Vec::new();
+            self.published.subscriptions = SmallVec::new();
         }
     }
 
@@ -249,18 +257,27 @@ impl Driver {
         let (attachment, machine) = (link.attachment, &mut self.machine);
         let mut has_room = true;
         while has_room && !run.is_empty() {
-            let before = run.len();
-            machine.transmit_run(now, attachment, run, |run| {
+            let (len, bytes) = (run.len(), run.bytes());
+            let covered = machine.covers(now, attachment, run);
+            if covered == len {
                 has_room = link.take_run(cx, run);
-            });
-            if run.len() == before && has_room {
+            } else if covered > 0 {
+                let mut first = run.clone();
+                first.truncate(covered);
+                has_room = link.take_run(cx, &mut first);
+                run.advance(covered - first.len());
+            }
+            if run.len() < len {
+                let left = if run.is_empty() { 0 } else { run.bytes() };
+                machine.sent_run(now, run, len - run.len(), bytes - left);
+            } else if has_room {
                 // Something goes before the next one, or it is not as the others: that one by itself.
                 let take = |message: &Message| {
                     has_room = link.take(cx, message);
                     has_room
                 };
                 machine.transmit(now, attachment, &mut run.by_ref().take(1), take);
-                if run.len() == before {
+                if run.len() == len {
                     return;
                 }
             }

@@ -28,11 +28,9 @@ pub(in crate::connection) enum Received {
 impl Driver {
     /// Tells whether the short way is open, at the end of a drive. It stays open until somebody locks the
     /// driver to change it, while [`is_well`](Self::is_well) holds.
-    pub(in crate::connection) fn is_short(&self) -> bool {
-        let [link] = &self.links[..] else {
-            return false;
-        };
-        link.tells
+    pub(in crate::connection) fn is_short(&mut self) -> bool {
+        let is_one = matches!(&self.links[..], [link] if link.tells);
+        is_one
             && self.is_well()
             && self.takes_messages()
             && self.inbound.is_empty()
@@ -41,7 +39,7 @@ impl Driver {
 
     /// Tells whether there is nothing to decide.
     #[inline]
-    pub(in crate::connection) fn is_well(&self) -> bool {
+    pub(in crate::connection) fn is_well(&mut self) -> bool {
         let fine = |link: &super::Link| link.failed.is_none() && link.closing.is_none();
         self.links.first().is_some_and(fine) && !self.machine.has_events()
     }
@@ -219,11 +217,12 @@ impl Driver {
         let Some(link) = self.links.first() else {
             return false;
         };
+        let is_flushed = self.deferred == 0 && !link.unflushed;
         let settled = self.machine.is_settled(now);
         debug_assert!(!settled || !self.machine.is_owing(now, link.attachment));
         if !settled && self.machine.is_owing(now, link.attachment) {
             self.transmit(cx, now, 0, &mut iter::empty());
-        } else if self.deferred == 0 && !link.unflushed {
+        } else if is_flushed {
             return self.is_well();
         }
         self.flush_short(cx)

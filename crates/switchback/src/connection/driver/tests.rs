@@ -18,6 +18,8 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 struct Wire {
     full: bool,
+    /// It is, when it has taken so many more.
+    full_after: Option<usize>,
     broken: bool,
     sent: Vec<String>,
     comes: VecDeque<String>,
@@ -77,6 +79,13 @@ impl Transport for Line {
         }
         let text = message.as_text().unwrap();
         wire.sent.push(text.replace('\u{1}', "^"));
+        if let Some(left) = &mut wire.full_after {
+            *left -= 1;
+            if *left == 0 {
+                wire.full_after = None;
+                wire.full = true;
+            }
+        }
         Poll::Ready(Ok(()))
     }
 

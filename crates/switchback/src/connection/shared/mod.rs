@@ -18,8 +18,8 @@ use super::{Machine, State, Watch};
 use crate::client::Dials;
 use crate::janitor::Janitor;
 
-/// What all handles of one connection share: first what a broadcast touches, then what the
-/// application's task does.
+/// What all handles of one connection share: first what a sender touches, then what a
+/// delivery and the application's task do.
 #[repr(C)]
 pub(crate) struct Shared {
     outbox: Outbox,
@@ -62,7 +62,7 @@ struct Timed {
     /// One of the times for which the janitor has been armed has passed.
     due: bool,
     ended: bool,
-    /// When somebody looked at the clock last: when what is being read came.
+    /// When somebody looked at the clock last: what is being read counts as having come then.
     now: Instant,
     /// The earliest of the times at which the janitor comes, and the others, the earliest last.
     next: Option<Instant>,

@@ -1,5 +1,6 @@
 //! The short way and the long one in turn, at random.
 
+use switchback_core::{Broadcast, Listener};
 use switchback_session::{ClientConfig, ClientSession};
 
 use super::short::short_benches;
@@ -37,6 +38,16 @@ struct Talk {
     pinged: bool,
     /// How many messages went the short way.
     short: u64,
+    /// How many were published, and how often all of them went, and the machine does not know it.
+    published: u64,
+    past: u64,
+}
+
+/// Is told that something was published. The test knows.
+struct Nobody;
+
+impl Listener for Nobody {
+    fn published(self: Arc<Self>) {}
 }
 
 impl Talk {
@@ -106,6 +117,12 @@ impl Bench {
             return false;
         }
         let cx = &mut Context::from_waker(Waker::noop());
+        if self.driver.has_sent(&self.outbox)
+            && !self.driver.transmit_short(cx, self.now, &self.outbox)
+        {
+            *short = self.drives(false);
+            return false;
+        }
         let waits = match self.driver.recv_short(cx, self.now, batch) {
             Received::Messages => false,
             Received::Drained => self.driver.rest_short(cx, self.now),
@@ -126,8 +143,13 @@ fn plays(mut bench: Bench, plain: bool, dice: &mut Dice) -> Talk {
     let cx = &mut Context::from_waker(Waker::noop());
     let (mut talk, mut batch) = (Talk::default(), Batch::default());
     let mut short = true;
+    let broadcast = Broadcast::with_capacity(10_000, 1 << 20);
+    bench
+        .driver
+        .subscribe(&broadcast, Arc::new(Nobody), &bench.outbox)
+        .unwrap();
     for _ in 0..200 {
-        match dice.below(12) {
+        match dice.below(14) {
             0..=2 => {
                 for _ in 0..dice.below(12) {
                     let text = match dice.below(8) {
@@ -170,6 +192,10 @@ fn plays(mut bench: Bench, plain: bool, dice: &mut Dice) -> Talk {
                     }
                     let message = Message::from(Talk::text(talk.sent + 1));
                     let more = !batch.is_empty();
+                    if bench.driver.read_ahead(&bench.outbox) {
+                        short = bench.drives(false);
+                        continue;
+                    }
                     if !short {
                         let sent = bench.driver.send(message).is_ok();
                         talk.sent += u64::from(sent);
@@ -195,6 +221,22 @@ fn plays(mut bench: Bench, plain: bool, dice: &mut Dice) -> Talk {
                     }
                 }
             }
+            12 | 13 => {
+                for _ in 0..dice.below(4) {
+                    talk.sent += 1;
+                    talk.published += 1;
+                    broadcast.publish(Talk::text(talk.sent));
+                }
+                // The janitor delivers, or nobody comes before something else happens.
+                if short && dice.below(4) > 0 && bench.driver.is_well() {
+                    let now = bench.now;
+                    let all = bench.driver.transmit_short(cx, now, &bench.outbox);
+                    talk.past += u64::from(all && !bench.driver.machine.is_told());
+                    if !(all && bench.driver.rest_short(cx, now)) {
+                        short = bench.drives(false);
+                    }
+                }
+            }
             9 => {
                 bench.now += Duration::from_millis([1, 300, 600, 1000][dice.index(4)]);
                 // The janitor's timer.
@@ -203,8 +245,10 @@ fn plays(mut bench: Bench, plain: bool, dice: &mut Dice) -> Talk {
                 }
             }
             10 => {
-                let full = dice.below(3) == 0;
-                bench.wire.lock().unwrap().full = full;
+                let mut wire = bench.wire.lock().unwrap();
+                wire.full = dice.below(3) == 0;
+                wire.full_after = (dice.below(3) == 0).then(|| 1 + dice.index(4));
+                drop(wire);
                 bench.driver.note_readable(true);
             }
             11 if dice.below(4) == 0 => bench.driver.machine.hold_acks(dice.below(3) == 0),
@@ -220,7 +264,9 @@ fn plays(mut bench: Bench, plain: bool, dice: &mut Dice) -> Talk {
     }
     talk.takes_all(&mut batch);
     // In the end there is room, and all that was sent and came is known, after a while, to both.
-    bench.wire.lock().unwrap().full = false;
+    let mut wire = bench.wire.lock().unwrap();
+    (wire.full, wire.full_after) = (false, None);
+    drop(wire);
     bench.driver.machine.hold_acks(false);
     if !plain {
         let mut acks = 0;
@@ -293,7 +339,7 @@ fn client_bench(ack_messages: u64) -> Bench {
 #[test]
 fn nothing_is_lost_late_or_in_disorder_at_random() {
     let dice = &mut Dice(0x9e37_79b9_7f4a_7c15);
-    let mut short = [0; 3];
+    let (mut short, mut published) = ([0; 3], [[0; 3]; 2]);
     for round in 0..999 {
         let acks = [1, 2, 4, 9, 64][dice.index(5)];
         let config = Config::new().with_ack_messages(acks);
@@ -305,7 +351,12 @@ fn nothing_is_lost_late_or_in_disorder_at_random() {
             _ => plays(plain, true, dice),
         };
         short[round % 3] += talk.short;
+        published[0][round % 3] += talk.published;
+        published[1][round % 3] += talk.past;
     }
     // It must not have become harmless.
     assert!(short.iter().all(|sent| *sent > 1000), "{short:?}");
+    assert!(published[0].iter().all(|n| *n > 1000), "{published:?}");
+    let [server, client, plain] = published[1];
+    assert!(server.min(client) > 100 && plain == 0, "{published:?}");
 }

@@ -66,7 +66,7 @@ pub(super) fn short_benches(config: &Config) -> [Bench; 2] {
     session.gets(&["^select 0"]);
     let mut plain = Bench::new(Machine::Plain(Box::default()));
     plain.drive();
-    for bench in [&session, &plain] {
+    for bench in [&mut session, &mut plain] {
         bench.sent();
         assert!(bench.driver.is_short());
     }
