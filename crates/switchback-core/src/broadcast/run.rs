@@ -115,6 +115,12 @@ impl Run {
         follows
     }
 
+    /// Returns how many bytes of payload [were taken](Self::taken) with so many messages.
+    #[inline]
+    pub fn taken_bytes(&self, count: usize) -> usize {
+        self.segment.bytes(self.start) - self.segment.bytes(self.before(count))
+    }
+
     /// Where the messages begin that are so many before the first.
     #[inline]
     fn before(&self, count: usize) -> u8 {

@@ -315,6 +315,39 @@ fn messages_are_encoded_once_for_all() {
 }
 
 #[test]
+fn a_run_tells_what_was_taken_out_of_it() {
+    let broadcast = Broadcast::new();
+    let mut subscription = broadcast.subscribe();
+    for n in 0..10 {
+        broadcast.publish("x".repeat(n));
+    }
+    let Poll::Ready(Ok(mut run)) = poll(&mut subscription) else {
+        panic!("something was published");
+    };
+    let lengths = |run: &Run| run.iter().map(Message::len).collect::<Vec<_>>();
+    run.advance(3);
+    let mut taken = run.taken(2);
+    assert_eq!((lengths(&taken), run.taken_bytes(2)), (vec![1, 2], 3));
+    run.advance(2);
+    assert!(taken.append_taken(&run, 2));
+    assert_eq!((lengths(&taken), taken.bytes()), (vec![1, 2, 3, 4], 10));
+    // Not what is further behind, and not what is kept elsewhere.
+    run.advance(2);
+    assert!(!taken.append_taken(&run, 1));
+    let other = Broadcast::new();
+    let mut others = other.subscribe();
+    for _ in 0..7 {
+        other.publish("y");
+    }
+    let Poll::Ready(Ok(mut elsewhere)) = poll(&mut others) else {
+        panic!("something was published");
+    };
+    elsewhere.advance(7);
+    assert!(!taken.append_taken(&elsewhere, 2));
+    assert_eq!(lengths(&taken), [1, 2, 3, 4]);
+}
+
+#[test]
 fn a_run_tells_of_texts_that_begin_with_a_control_character() {
     let broadcast = Broadcast::new();
     let mut subscription = broadcast.subscribe();

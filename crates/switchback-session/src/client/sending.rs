@@ -39,9 +39,9 @@ impl ClientSession {
     }
 
     /// Tells how many messages may be sent on an attachment at once: send each, then tell of it by
-    /// [`sent`](Self::sent), or enter it in a [`Ledger`] where it came from a broadcast. That is what [`transmit_from`](Self::transmit_from) does with most of them, in a
-    /// few steps. None where something else goes first, there is no room, or the attachment does not carry
-    /// messages.
+    /// [`sent`](Self::sent), or enter it in a [`Ledger`] where it came from a broadcast. That is what
+    /// [`transmit_from`](Self::transmit_from) does with most of them, in a few steps. None where something else
+    /// goes first, there is no room, or the attachment does not carry messages.
     ///
     /// It holds until [`receive_tally`](Self::receive_tally) tells otherwise, or anything but that,
     /// [`sent`](Self::sent) and [`settle`](Self::settle) is called that may change the session. Ask again when the

@@ -62,11 +62,11 @@ impl Allowance {
         run.iter().take_while(|message| self.take(message)).count()
     }
 
-    /// Takes messages off that were sent because they were [covered](Self::covers): so many, of so many bytes
-    /// in all.
+    /// Takes messages off, so many, that were [covered](Self::covers), sent, and [taken](Run::taken) out of a
+    /// run last.
     #[inline]
-    pub fn spend(&mut self, messages: usize, bytes: usize) {
-        self.messages = self.messages.saturating_sub(messages);
-        self.bytes = self.bytes.saturating_sub(bytes);
+    pub fn spend(&mut self, run: &Run, count: usize) {
+        self.messages = self.messages.saturating_sub(count);
+        self.bytes = self.bytes.saturating_sub(run.taken_bytes(count));
     }
 }

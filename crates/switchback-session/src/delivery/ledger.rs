@@ -93,7 +93,7 @@ mod tests {
 
     use super::*;
     use crate::Config;
-    use crate::delivery::{Delivery, Link};
+    use crate::delivery::{Delivery, Dice, Link};
 
     struct Side {
         delivery: Delivery,
@@ -174,12 +174,9 @@ mod tests {
         let start = Instant::now();
         let broadcasts = [Broadcast::new(), Broadcast::new()];
         let [mut told, mut untold] = [0, 1].map(|_| Side::new(start, &broadcasts));
-        let (mut now, mut random, mut full) = (start, 1_u64, 0);
+        let (mut now, mut dice, mut full) = (start, Dice(1), 0);
         for round in 0..20_000 {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            let dice = random >> 33;
+            let dice = dice.roll();
             now += Duration::from_millis(match dice % 5 {
                 0 | 1 => 0,
                 2 | 3 => dice % 1000,

@@ -252,6 +252,7 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::Dice;
 
     /// Whatever comes and goes, as many silences are survived as if each thing that comes looked how long
     /// the last one was.
@@ -260,12 +261,9 @@ mod tests {
         let interval = Duration::from_secs(8);
         let start = Instant::now();
         let mut link = Link::new(start, 1, 1, 1, interval);
-        let (mut now, mut survived, mut random) = (start, 0, 1_u64);
+        let (mut now, mut survived, mut dice) = (start, 0, Dice(1));
         for _ in 0..20_000 {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            let dice = random >> 33;
+            let dice = dice.roll();
             now += Duration::from_millis(match dice % 4 {
                 0 => 0,
                 1 => dice % 1000,

@@ -397,3 +397,18 @@ impl Delivery {
         self.outbox.shrink();
     }
 }
+
+/// A generator of pseudo-random numbers.
+#[cfg(test)]
+struct Dice(u64);
+
+#[cfg(test)]
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        self.0 >> 33
+    }
+}

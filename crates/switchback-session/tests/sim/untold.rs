@@ -45,15 +45,12 @@ impl Untold {
         let mut first = run.clone();
         first.truncate(self.allowance.covers(run));
         while !first.is_empty() && take(&first) {
-            let bytes = first.bytes();
             first.advance(1);
             run.advance(1);
-            self.allowance.spend(1, bytes - first.bytes());
             sent += 1;
         }
-        if sent > 0 {
-            self.ledger.enter(now, run, sent);
-        }
+        self.allowance.spend(run, sent);
+        self.ledger.enter(now, run, sent);
         sent
     }
 

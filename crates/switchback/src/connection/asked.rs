@@ -146,13 +146,12 @@ impl Asked {
         }
     }
 
-    /// So many messages were sent that were covered, of so many bytes in all: those that were taken out of
-    /// the run last.
+    /// So many messages were sent that were covered: those that were taken out of the run last.
     #[inline]
-    pub(super) fn sent_run(&mut self, now: Instant, run: &Run, messages: usize, bytes: usize) {
+    pub(super) fn sent_run(&mut self, now: Instant, run: &Run, count: usize) {
         if !matches!(self.machine, Machine::Plain(_)) {
-            self.allowance.spend(messages, bytes);
-            self.untold.enter(now, run, messages);
+            self.allowance.spend(run, count);
+            self.untold.enter(now, run, count);
             if self.untold.is_full() {
                 self.tell();
             }

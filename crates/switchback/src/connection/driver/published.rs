@@ -257,7 +257,7 @@ impl Driver {
         let (attachment, machine) = (link.attachment, &mut self.machine);
         let mut has_room = true;
         while has_room && !run.is_empty() {
-            let (len, bytes) = (run.len(), run.bytes());
+            let len = run.len();
             let covered = machine.covers(now, attachment, run);
             if covered == len {
                 has_room = link.take_run(cx, run);
@@ -268,8 +268,7 @@ impl Driver {
                 run.advance(covered - first.len());
             }
             if run.len() < len {
-                let left = if run.is_empty() { 0 } else { run.bytes() };
-                machine.sent_run(now, run, len - run.len(), bytes - left);
+                machine.sent_run(now, run, len - run.len());
             } else if has_room {
                 // Something goes before the next one, or it is not as the others: that one by itself.
                 let take = |message: &Message| {
