@@ -14,7 +14,7 @@ pub(super) async fn websocket(mut socket: WebSocket) {
         loop {
             if let Some(message) = &held {
                 ready!(socket.poll_send(cx, message))?;
-                held = None;
+                held.take().into_iter().for_each(Message::recycle);
             }
             match socket.poll_recv(cx)? {
                 Poll::Ready(Some(message)) => held = Some(message),

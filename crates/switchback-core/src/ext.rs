@@ -105,7 +105,7 @@ impl<T: Transport + ?Sized> Future for Send<'_, T> {
         let this = &mut *self;
         if let Some(message) = &this.message {
             ready!(this.transport.poll_send(cx, message))?;
-            this.message = None;
+            this.message.take().into_iter().for_each(Message::recycle);
         }
         this.transport.poll_flush(cx)
     }

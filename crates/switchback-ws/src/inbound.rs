@@ -121,8 +121,10 @@ impl Inbound {
         {
             let rest = &bytes[header_len..];
             if let Some(payload) = rest.get(..len) {
-                let message = message(kind, header.mask, payload.to_vec());
-                return Next::Message(header_len + len, message);
+                let message = Message::from_copy_with(kind, payload, |payload| {
+                    unmask(payload, header.mask);
+                });
+                return Next::Message(header_len + len, message.map_err(Failure::invalid_utf8));
             }
             let mut payload = Vec::with_capacity(len);
             payload.extend_from_slice(rest);
@@ -161,7 +163,15 @@ impl Inbound {
         let begun = self
             .begun
             .take_if(|begun| begun.payload.len() == begun.len)?;
-        Some(message(begun.kind, begun.mask, begun.payload))
+        let Begun {
+            kind,
+            mask,
+            mut payload,
+            ..
+        } = begun;
+        unmask(&mut payload, mask);
+        let message = Message::from_vec(kind, payload);
+        Some(message.map_err(Failure::invalid_utf8))
     }
 
     /// Reads to the space. No bytes: the end of the byte stream.
@@ -184,19 +194,8 @@ impl Inbound {
     }
 }
 
-fn message(
-    kind: MessageKind,
-    mask: Option<[u8; 4]>,
-    mut payload: Vec<u8>,
-) -> Result<Message, Failure> {
+fn unmask(payload: &mut [u8], mask: Option<[u8; 4]>) {
     if let Some(mask) = mask {
-        apply_mask(&mut payload, mask);
-    }
-    match kind {
-        MessageKind::Binary => Ok(Message::binary(payload)),
-        MessageKind::Text => match String::from_utf8(payload) {
-            Ok(text) => Ok(Message::text(text)),
-            Err(error) => Err(Failure::invalid_utf8(error.utf8_error())),
-        },
+        apply_mask(payload, mask);
     }
 }

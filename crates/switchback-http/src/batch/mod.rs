@@ -91,11 +91,12 @@ pub fn decode(body: &Bytes, limits: &Limits) -> Result<Vec<Message>, Error> {
         if rest.len() < length {
             return Err(malformed("a record is cut"));
         }
-        let mut payload = rest.split_to(length);
-        if payload.len() < COPY_BELOW.max(body.len() / 4) {
-            payload = Bytes::copy_from_slice(&payload);
-        }
-        messages.push(Message::from_bytes(kind, payload)?);
+        let payload = rest.split_to(length);
+        messages.push(if payload.len() < COPY_BELOW.max(body.len() / 4) {
+            Message::from_copy(kind, &payload)?
+        } else {
+            Message::from_bytes(kind, payload)?
+        });
     }
     Ok(messages)
 }

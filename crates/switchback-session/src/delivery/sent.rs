@@ -1,6 +1,5 @@
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use switchback_core::{Message, MessageKind, Run};
 
 /// Messages that were sent and may have to be sent again, which is rare.
@@ -93,6 +92,7 @@ impl Sent {
         }
         let entry = if let Some(copied) = Entry::copied(&message) {
             self.copies.extend_from_slice(message.as_bytes());
+            message.recycle();
             copied
         } else {
             self.held.push_back(message);
@@ -142,10 +142,8 @@ impl Sent {
                     let payload = self.copies.get(place.at..place.at + copied.len());
                     place.at += copied.len();
                     // What was text is text.
-                    one = payload.and_then(|payload| {
-                        let payload = Bytes::copy_from_slice(payload);
-                        Message::from_bytes(copied.kind(), payload).ok()
-                    });
+                    one =
+                        payload.and_then(|payload| Message::from_copy(copied.kind(), payload).ok());
                 }
             }
             one.into_iter().chain(several.into_iter().flatten())
@@ -319,6 +317,21 @@ mod tests {
         sent.forget(count);
         sent.shrink();
         assert!(sent.is_empty() && sent.copies.capacity() <= KEPT_BYTES);
+    }
+
+    #[test]
+    fn the_memory_of_what_is_copied_serves_the_next_message() {
+        let copy = || Message::from_copy(MessageKind::Text, b"message").unwrap();
+        let mut sent = Sent::default();
+        let (first, second) = (copy(), copy());
+        let place = first.as_bytes().as_ptr();
+        let clone = second.clone();
+        sent.push(second);
+        sent.push(first);
+        // What is free is taken by others.
+        let _others: Vec<_> = (0..100).map(|_| b"message".to_vec()).collect();
+        assert_eq!(copy().as_bytes().as_ptr(), place);
+        assert!(sent.replay(0).eq([clone, copy()]));
     }
 
     #[test]

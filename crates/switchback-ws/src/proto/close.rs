@@ -1,7 +1,5 @@
 //! What close frames mean (RFC 6455, 5.5.1 and 7.4), and which one answers which failure.
 
-use std::str::Utf8Error;
-
 use switchback_core::{CloseCode, CloseReason, Error, ErrorKind};
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error as EngineError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -18,8 +16,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    pub(crate) fn invalid_utf8(error: Utf8Error) -> Self {
-        let error = Error::new(ErrorKind::InvalidUtf8).with_source(error);
+    pub(crate) fn invalid_utf8(error: Error) -> Self {
         Self::told(error, NOT_UTF8)
     }
 

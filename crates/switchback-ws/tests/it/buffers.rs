@@ -366,3 +366,21 @@ async fn messages_of_all_sizes_keep_their_order() {
         soon(async { tokio::join!(sending, receiving) }).await;
     }
 }
+
+/// Who sends on what it receives needs no memory for what comes next.
+#[tokio::test]
+async fn what_is_sent_on_makes_place_for_the_next() {
+    let (mut server, mut client) = pair(&Config::new());
+    let mut places = Vec::new();
+    let mut others = Vec::new();
+    for text in ["one", "two", "six"] {
+        client.send(text).await.unwrap();
+        let message = soon(server.recv()).await.unwrap().unwrap();
+        assert_eq!(message.as_text(), Some(text));
+        places.push(message.as_bytes().as_ptr());
+        server.send(message).await.unwrap();
+        // What is free is taken by others.
+        others.extend((0..100).map(|_| text.as_bytes().to_vec()));
+    }
+    assert_eq!(places, [places[0]; 3]);
+}

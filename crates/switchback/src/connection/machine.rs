@@ -87,7 +87,7 @@ impl Machine {
         match self {
             Self::Server(session) => session.sent(now, attachment, message),
             Self::Client(session) => session.sent(now, attachment, message),
-            Self::Plain(_) => {}
+            Self::Plain(_) => message.recycle(),
         }
     }
 

@@ -105,7 +105,10 @@ impl Plain {
             && take(message)
         {
             self.bytes -= cost(message);
-            self.queue.pop_front();
+            self.queue
+                .pop_front()
+                .into_iter()
+                .for_each(Message::recycle);
         }
     }
 }

@@ -1,9 +1,13 @@
+mod spare;
+
 use std::fmt;
+use std::str::Utf8Error;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use self::spare::Spare;
 use crate::{Error, ErrorKind};
 
 /// One application message: a Unicode string or a byte string of any length, empty included.
@@ -29,6 +33,22 @@ struct Inner {
 enum Payload {
     Text(ByteString),
     Binary(Bytes),
+    /// The same, in memory that is its own and can be used again.
+    TextCopy(ByteString),
+    BinaryCopy(Bytes),
+}
+
+impl Payload {
+    fn is_copy(&self) -> bool {
+        matches!(self, Self::TextCopy(_) | Self::BinaryCopy(_))
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Text(text) | Self::TextCopy(text) => text.into_bytes(),
+            Self::Binary(bytes) | Self::BinaryCopy(bytes) => bytes,
+        }
+    }
 }
 
 /// The encodings that clones share, by [`WireForm`].
@@ -88,7 +108,7 @@ impl Message {
     pub fn text_from_bytes(bytes: Bytes) -> Result<Self, Error> {
         match ByteString::try_from(bytes) {
             Ok(text) => Ok(Self::from_payload(Payload::Text(text))),
-            Err(error) => Err(Error::new(ErrorKind::InvalidUtf8).with_source(error)),
+            Err(error) => Err(invalid_utf8(error)),
         }
     }
 
@@ -109,11 +129,62 @@ impl Message {
         }
     }
 
+    /// Makes a message of either kind, without copying the bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_bytes`](Self::from_bytes).
+    pub fn from_vec(kind: MessageKind, bytes: Vec<u8>) -> Result<Self, Error> {
+        Ok(Self::from_payload(match kind {
+            MessageKind::Text => Payload::Text(text(bytes)?),
+            MessageKind::Binary => Payload::Binary(bytes.into()),
+        }))
+    }
+
+    /// Makes a message of a copy of bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_bytes`](Self::from_bytes).
+    pub fn from_copy(kind: MessageKind, bytes: &[u8]) -> Result<Self, Error> {
+        Self::from_copy_with(kind, bytes, |_| {})
+    }
+
+    /// Makes a message of a copy of bytes that `change` changes first: unmasks, say. Nothing else
+    /// looks at them before.
+    ///
+    /// Takes the memory of a message that was [recycled](Self::recycle) on this thread, if there is
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_bytes`](Self::from_bytes).
+    #[inline]
+    pub fn from_copy_with(
+        kind: MessageKind,
+        bytes: &[u8],
+        change: impl FnOnce(&mut [u8]),
+    ) -> Result<Self, Error> {
+        if bytes.len() > spare::MAX_LEN {
+            let mut copy = bytes.to_vec();
+            change(&mut copy);
+            return Self::from_vec(kind, copy);
+        }
+        let (spare, mut copy) = Spare::take(bytes.len());
+        copy.extend_from_slice(bytes);
+        change(&mut copy);
+        let payload = match kind {
+            MessageKind::Text => Payload::TextCopy(text(copy)?),
+            MessageKind::Binary => Payload::BinaryCopy(copy.into()),
+        };
+        Ok(Self(spare.fill(payload)))
+    }
+
     /// Tells text from binary.
     pub fn kind(&self) -> MessageKind {
         match &self.0.payload {
-            Payload::Text(_) => MessageKind::Text,
-            Payload::Binary(_) => MessageKind::Binary,
+            Payload::Text(_) | Payload::TextCopy(_) => MessageKind::Text,
+            Payload::Binary(_) | Payload::BinaryCopy(_) => MessageKind::Binary,
         }
     }
 
@@ -130,8 +201,8 @@ impl Message {
     /// Borrows the text; `None` for a binary message.
     pub fn as_text(&self) -> Option<&str> {
         match &self.0.payload {
-            Payload::Text(text) => Some(text),
-            Payload::Binary(_) => None,
+            Payload::Text(text) | Payload::TextCopy(text) => Some(text),
+            Payload::Binary(_) | Payload::BinaryCopy(_) => None,
         }
     }
 
@@ -143,18 +214,15 @@ impl Message {
     /// Borrows the shared payload, so that it can be cloned without a copy.
     pub fn bytes(&self) -> &Bytes {
         match &self.0.payload {
-            Payload::Text(text) => text.as_bytes(),
-            Payload::Binary(bytes) => bytes,
+            Payload::Text(text) | Payload::TextCopy(text) => text.as_bytes(),
+            Payload::Binary(bytes) | Payload::BinaryCopy(bytes) => bytes,
         }
     }
 
     /// Takes the payload out.
     pub fn into_bytes(self) -> Bytes {
         match Arc::try_unwrap(self.0) {
-            Ok(inner) => match inner.payload {
-                Payload::Text(text) => text.into_bytes(),
-                Payload::Binary(bytes) => bytes,
-            },
+            Ok(inner) => inner.payload.into_bytes(),
             Err(shared) => Self(shared).bytes().clone(),
         }
     }
@@ -210,12 +278,36 @@ impl Message {
         }
     }
 
+    /// Drops this message; its memory may serve one that this thread [copies](Self::from_copy) next.
+    ///
+    /// For who is done with a message that came from a transport. That saves two allocations for
+    /// each, of small messages that were copied there, have no clone, and are not prepared. A thread
+    /// keeps up to eight of them, of up to 512 bytes each.
+    #[inline]
+    pub fn recycle(self) {
+        spare::keep(self.0);
+    }
+
     fn from_payload(payload: Payload) -> Self {
         Self(Arc::new(Inner {
             payload,
             forms: OnceLock::new(),
         }))
     }
+}
+
+/// Looks at every byte once, where `ByteString` alone looks for other than ASCII first.
+#[inline]
+fn text(bytes: Vec<u8>) -> Result<ByteString, Error> {
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text.into()),
+        Err(error) => Err(invalid_utf8(error.utf8_error())),
+    }
+}
+
+#[cold]
+fn invalid_utf8(error: Utf8Error) -> Error {
+    Error::new(ErrorKind::InvalidUtf8).with_source(error)
 }
 
 /// Shows kind and length. The payload is never printed, so that it cannot end in a log.
