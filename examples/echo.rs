@@ -12,7 +12,7 @@ use std::error::Error;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming as IncomingBody;
-use switchback::{Body, Config, Connection, Endpoint, Limits};
+use switchback::{Body, Config, Connection, Endpoint, Limits, Message};
 use switchback_examples::Args;
 use switchback_ws::{Transport, WebSocket};
 use tokio::net::TcpListener;
@@ -76,21 +76,24 @@ async fn echo_websocket(mut socket: WebSocket) {
     use std::future::poll_fn;
     use std::task::{Poll, ready};
 
-    let mut held = None;
+    let mut held: Option<Message> = None;
     let _ = poll_fn(|cx| {
         loop {
             if let Some(message) = &held {
                 ready!(socket.poll_send(cx, message))?;
             }
-            held = match socket.poll_recv(cx)? {
-                Poll::Ready(Some(message)) => Some(message),
+            if let Some(message) = held.take() {
+                // Its memory serves the next one.
+                message.recycle();
+            }
+            match socket.poll_recv(cx)? {
+                Poll::Ready(Some(message)) => held = Some(message),
                 Poll::Ready(None) => return Poll::Ready(Ok::<(), switchback::Error>(())),
                 Poll::Pending => {
-                    held = None;
                     ready!(socket.poll_flush(cx))?;
                     return Poll::Pending;
                 }
-            };
+            }
         }
     })
     .await;

@@ -14,7 +14,9 @@ pub(super) async fn websocket(mut socket: WebSocket) {
         loop {
             if let Some(message) = &held {
                 ready!(socket.poll_send(cx, message))?;
-                held.take().into_iter().for_each(Message::recycle);
+            }
+            if let Some(message) = held.take() {
+                message.recycle();
             }
             match socket.poll_recv(cx)? {
                 Poll::Ready(Some(message)) => held = Some(message),

@@ -105,7 +105,9 @@ impl<T: Transport + ?Sized> Future for Send<'_, T> {
         let this = &mut *self;
         if let Some(message) = &this.message {
             ready!(this.transport.poll_send(cx, message))?;
-            this.message.take().into_iter().for_each(Message::recycle);
+        }
+        if let Some(message) = this.message.take() {
+            message.recycle();
         }
         this.transport.poll_flush(cx)
     }

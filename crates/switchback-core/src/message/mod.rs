@@ -141,7 +141,8 @@ impl Message {
         }))
     }
 
-    /// Makes a message of a copy of bytes.
+    /// Makes a message of a copy of bytes. Up to 512 of them go to the memory of a message that was
+    /// [recycled](Self::recycle) on this thread, if there is one.
     ///
     /// # Errors
     ///
@@ -150,11 +151,8 @@ impl Message {
         Self::from_copy_with(kind, bytes, |_| {})
     }
 
-    /// Makes a message of a copy of bytes that `change` changes first: unmasks, say. Nothing else
-    /// looks at them before.
-    ///
-    /// Takes the memory of a message that was [recycled](Self::recycle) on this thread, if there is
-    /// one.
+    /// Makes a message of a copy of bytes, as [`from_copy`](Self::from_copy) does, that `change` changes
+    /// first: unmasks, say. Text is checked afterwards.
     ///
     /// # Errors
     ///
@@ -280,9 +278,10 @@ impl Message {
 
     /// Drops this message; its memory may serve one that this thread [copies](Self::from_copy) next.
     ///
-    /// For who is done with a message that came from a transport. That saves two allocations for
-    /// each, of small messages that were copied there, have no clone, and are not prepared. A thread
-    /// keeps up to eight of them, of up to 512 bytes each.
+    /// For who is done with a message that came from a transport. That saves an allocation, or two where
+    /// the next message is as long, if it was copied there and is small, has no clone, and is not
+    /// prepared. A thread keeps up to eight of them, of up to 512 bytes each, and until then what is in
+    /// them. Whoever has such a payload by [`bytes`](Self::bytes) shares it for as long.
     #[inline]
     pub fn recycle(self) {
         spare::keep(self.0);

@@ -23,6 +23,9 @@ thread_local! {
 }
 
 /// Keeps a message that is over, if it is a copy that nobody shares, and there is room.
+///
+/// The count orders nothing: a clone that another thread has just dropped may have prepared the message,
+/// unseen here. What is to be empty is made so when it is taken.
 #[inline]
 pub(super) fn keep(inner: Arc<Inner>) {
     if inner.payload.is_copy() && Arc::strong_count(&inner) == 1 && inner.forms.get().is_none() {
@@ -46,6 +49,7 @@ impl Spare {
         let spare = SPARES.try_with(|spares| spares.borrow_mut().pop());
         let mut spare = spare.ok().flatten();
         if let Some(inner) = spare.as_mut().and_then(Arc::get_mut) {
+            inner.forms.take();
             let empty = Payload::Binary(Bytes::new());
             let payload = mem::replace(&mut inner.payload, empty).into_bytes();
             // One with more room would waste it, and cost `Bytes` an allocation to remember it.
@@ -77,12 +81,13 @@ impl Spare {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::str::Utf8Error;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
 
     use super::*;
-    use crate::{ErrorKind, Message, MessageKind};
+    use crate::{ErrorKind, Message, MessageKind, WireForm};
 
     fn copy(bytes: &[u8]) -> Message {
         Message::from_copy(MessageKind::Binary, bytes).unwrap()
@@ -167,6 +172,19 @@ mod tests {
         assert_eq!(kept(), 1);
     }
 
+    /// As it may be when another thread prepared a clone.
+    #[test]
+    fn no_encoding_of_what_was_kept_is_left() {
+        let kept = copy(b"kept").prepare();
+        kept.encoded(WireForm::BatchRecord, |_| Bytes::from_static(b"kept"));
+        SPARES.with(|spares| spares.borrow_mut().push(kept.0));
+        let next = copy(b"next");
+        assert!(!next.is_prepared());
+        let next = next.prepare();
+        let encoded = next.encoded(WireForm::BatchRecord, |_| Bytes::from_static(b"next"));
+        assert_eq!(encoded, "next");
+    }
+
     #[test]
     fn a_thread_keeps_few() {
         let messages: Vec<_> = (0..100).map(|n| copy(&[n; 3])).collect();
@@ -186,6 +204,9 @@ mod tests {
                 assert_eq!(spoilt.is_ok(), ok);
                 if let Err(error) = spoilt {
                     assert_eq!(error.kind(), ErrorKind::InvalidUtf8);
+                    let source = std::error::Error::source(&error).unwrap();
+                    let at = source.downcast_ref::<Utf8Error>().unwrap().valid_up_to();
+                    assert_eq!(at, len - 1);
                 }
                 let mended = Message::from_copy_with(kind, &vec![0xff; len], |bytes| {
                     bytes.fill(b'y');

@@ -105,10 +105,34 @@ impl Plain {
             && take(message)
         {
             self.bytes -= cost(message);
-            self.queue
-                .pop_front()
-                .into_iter()
-                .for_each(Message::recycle);
+            if let Some(message) = self.queue.pop_front() {
+                message.recycle();
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use switchback_core::MessageKind;
+
+    use super::super::Machine;
+    use super::*;
+
+    /// Whatever way it goes.
+    #[test]
+    fn the_memory_of_what_was_sent_serves_the_next_message() {
+        let copy = || Message::from_copy(MessageKind::Text, b"message").unwrap();
+        let mut plain = Plain::default();
+        let first = copy();
+        let place = first.as_bytes().as_ptr();
+        plain.transmit(&mut [first].into_iter(), |_| true);
+        // What is free is taken by others.
+        let mut others: Vec<_> = (0..100).map(|_| b"message".to_vec()).collect();
+        let second = copy();
+        assert_eq!(second.as_bytes().as_ptr(), place);
+        Machine::Plain(Box::new(plain)).sent(Instant::now(), 0, second);
+        others.extend((0..100).map(|_| b"message".to_vec()));
+        assert_eq!(copy().as_bytes().as_ptr(), place);
     }
 }
