@@ -160,17 +160,11 @@ impl Inbound {
 
     /// Takes the message that was begun, once it is whole.
     pub(crate) fn finish_begun(&mut self) -> Option<Result<Message, Failure>> {
-        let begun = self
+        let mut begun = self
             .begun
             .take_if(|begun| begun.payload.len() == begun.len)?;
-        let Begun {
-            kind,
-            mask,
-            mut payload,
-            ..
-        } = begun;
-        unmask(&mut payload, mask);
-        let message = Message::from_vec(kind, payload);
+        unmask(&mut begun.payload, begun.mask);
+        let message = Message::from_vec(begun.kind, begun.payload);
         Some(message.map_err(Failure::invalid_utf8))
     }
 

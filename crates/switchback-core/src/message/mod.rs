@@ -175,7 +175,7 @@ impl Message {
             MessageKind::Text => Payload::TextCopy(text(copy)?),
             MessageKind::Binary => Payload::BinaryCopy(copy.into()),
         };
-        Ok(Self(spare.fill(payload)))
+        Ok(spare.fill(payload))
     }
 
     /// Tells text from binary.

@@ -6,11 +6,11 @@
 
 use std::cell::RefCell;
 use std::mem;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Inner, Payload};
+use super::{Inner, Message, Payload};
 
 /// Up to how many bytes of payload the memory of a message is worth keeping.
 pub(super) const MAX_LEN: usize = 512;
@@ -64,17 +64,14 @@ impl Spare {
     }
 
     #[inline]
-    pub(super) fn fill(self, payload: Payload) -> Arc<Inner> {
+    pub(super) fn fill(self, payload: Payload) -> Message {
         if let Some(mut inner) = self.0
             && let Some(unshared) = Arc::get_mut(&mut inner)
         {
             unshared.payload = payload;
-            return inner;
+            return Message(inner);
         }
-        Arc::new(Inner {
-            payload,
-            forms: OnceLock::new(),
-        })
+        Message::from_payload(payload)
     }
 }
 
@@ -87,7 +84,7 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::{ErrorKind, Message, MessageKind, WireForm};
+    use crate::{ErrorKind, MessageKind, WireForm};
 
     fn copy(bytes: &[u8]) -> Message {
         Message::from_copy(MessageKind::Binary, bytes).unwrap()

@@ -33,9 +33,9 @@ impl Shared {
     /// Sends what was published. What the janitor does, so that the application's task is left alone.
     pub(crate) fn deliver(&self, now: Instant) {
         let mut timed = self.peek();
+        // The janitor looks at the clock once for several.
+        let now = now.max(timed.now);
         if timed.short && timed.driver.is_well() && !self.outbox.is_closed() {
-            // The janitor looks at the clock once for several.
-            let now = now.max(timed.now);
             timed.now = now;
             let mut cx = Context::from_waker(&self.task);
             if timed.driver.transmit_short(&mut cx, now, &self.outbox)
